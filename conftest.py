@@ -1,0 +1,113 @@
+"""The cast of all tests, and the check of the books that follows each of them."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from rest_framework.test import APIClient
+
+from transactions.models import Transaction
+from users import accounts, tokens
+from users.models import UserProfile
+from wallet import services
+from wallet.management.commands import check_ledger
+
+ASHA, RAVI, STRANGER = "+919999999999", "+919888888888", "+919777777777"
+
+
+@pytest.fixture
+def asha(db: None) -> UserProfile:
+    """She holds 1000.00."""
+    user = accounts.create(phone_number=ASHA)
+    services.credit(user_id=user.pk, amount=Decimal("1000.00"))
+    return user
+
+
+@pytest.fixture
+def ravi(db: None) -> UserProfile:
+    """Her payee, who holds nothing."""
+    return accounts.create(phone_number=RAVI)
+
+
+@pytest.fixture
+def stranger(db: None) -> UserProfile:
+    """Somebody who must see nothing of theirs."""
+    return accounts.create(phone_number=STRANGER)
+
+
+@pytest.fixture
+def staff(db: None) -> UserProfile:
+    """Staff with no right but to look."""
+    return accounts.create(phone_number="+919666666666", username="staff", is_staff=True)
+
+
+@pytest.fixture
+def boss(db: None) -> UserProfile:
+    """The superuser."""
+    return UserProfile.objects.create_superuser("boss", password="correct horse", phone_number="+919555555555")
+
+
+@pytest.fixture
+def as_user() -> Callable[[UserProfile | None], APIClient]:
+    """A client with a login of the user's, or of nobody."""
+
+    def client_of(user: UserProfile | None) -> APIClient:
+        client = APIClient()
+        if user:
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user)['access']}")
+        return client
+
+    return client_of
+
+
+@pytest.fixture
+def nobody(as_user: Callable[[UserProfile | None], APIClient]) -> APIClient:
+    return as_user(None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache() -> Iterator[None]:
+    yield
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def books_agree(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After every test that used the database, balances and ledger agree, unless it set out to break them."""
+    uses_database = {"db", "transactional_db"} & set(request.fixturenames) or request.node.get_closest_marker(
+        "django_db"
+    )
+    if uses_database:
+        request.getfixturevalue("transactional_db" if "transactional_db" in request.fixturenames else "db")
+    yield
+    if uses_database and not request.node.get_closest_marker("breaks_books"):
+        assert check_ledger.check().complaints() == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flush_goes_round_the_triggers(django_db_setup: None) -> None:
+    """The ledger refuses TRUNCATE and DELETE; only emptying the test database between tests may go round that."""
+    original = connection.ops.execute_sql_flush
+
+    def execute_sql_flush(statements: list[str]) -> None:
+        if connection.vendor == "postgresql":
+            original(["SET LOCAL session_replication_role = replica", *statements])
+        else:
+            triggers = _triggers()
+            original([*(f"DROP TRIGGER {name}" for name in triggers), *statements, *triggers.values()])
+
+    connection.ops.execute_sql_flush = execute_sql_flush
+
+
+def _triggers() -> dict[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        return dict(cursor.fetchall())
+
+
+@pytest.fixture
+def ledger() -> Callable[[], list[tuple]]:
+    """The ledger as rows of (type, amount), oldest first."""
+    return lambda: list(Transaction.objects.order_by("pk").values_list("transaction_type", "amount"))

@@ -1,0 +1,29 @@
+"""What production refuses to start with. Secrets are refused earlier, where `settings.py` reads them."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Info, register
+
+
+@register
+def otp_delivery(**kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.OTP_ECHO and not settings.DEBUG:
+        hint = "Unset OTP_ECHO: with it anybody logs in as anybody."
+        found.append(Error("OTP_ECHO is on while DEBUG is off.", hint=hint, id="lokanetra.E001"))
+    if not settings.OTP_ECHO and not settings.OTP_SMS_URL:
+        hint = "Set OTP_SMS_URL to the Apprise URL of your SMS gateway, with {phone} where the number goes."
+        found.append(Error("Nothing delivers the codes: OTP_SMS_URL is not set.", hint=hint, id="lokanetra.E002"))
+    if settings.OTP_SMS_URL and "{phone}" not in settings.OTP_SMS_URL:
+        hint = "Write {phone} where the number goes, such as json://host/path/{phone}."
+        found.append(Error("OTP_SMS_URL has no {phone} in it.", hint=hint, id="lokanetra.E003"))
+    return found
+
+
+@register
+def sqlite_in_production(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return []
+    hint = "Move to PostgreSQL (DATABASE_URL) before a second machine, or when payments begin to queue."
+    return [Info("SQLite is correct here, but it writes one payment at a time.", hint=hint, id="lokanetra.I001")]

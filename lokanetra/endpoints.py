@@ -1,0 +1,155 @@
+"""What one endpoint takes, gives and refuses, said once: the view obeys it and the documentation shows it.
+
+    @action(detail=False, methods=["post"])
+    @endpoint(takes=TransferSerializer, gives=ReceiptSerializer, money=True, errors=[InsufficientFunds])
+    def transfer(self, request, **payment):
+        ...
+
+The handler is called with the validated body as keyword arguments; what it returns is serialized by `gives`,
+and where `pages` is named, filtered and paged before. Money calls are given their idempotency `key`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django_filters import FilterSet
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import ViewSet
+
+from lokanetra.errors import Problem
+
+PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+class IdempotencyKeyMissing(Problem):
+    """Raised when a money call has no `Idempotency-Key` and `IDEMPOTENCY_REQUIRED` is on."""
+
+    status_code = 400
+    default_code = "idempotency_key_missing"
+    default_detail = "Send an Idempotency-Key header: it makes a repeat of this call safe."
+
+
+class IdempotencyKeyInvalid(Problem):
+    """Raised when the header is there but empty, too long or not printable ASCII."""
+
+    status_code = 400
+    default_code = "idempotency_key_invalid"
+    default_detail = "An Idempotency-Key is 1 to 255 printable ASCII characters."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """The terms of one endpoint."""
+
+    gives: type[BaseSerializer] | None = None
+    takes: type[BaseSerializer] | None = None
+    status: int = 200
+    allow: type[BasePermission] = IsAuthenticated
+    errors: Sequence[type[APIException]] = ()
+    filters: type[FilterSet] | None = None
+    pages: type | None = None
+    money: bool = False
+
+    @property
+    def is_public(self) -> bool:
+        return self.allow is AllowAny
+
+    @property
+    def is_for_staff(self) -> bool:
+        return getattr(self.allow, "for_staff", False)
+
+    def read(self, request: Request) -> dict[str, Any]:
+        """What the handler is called with."""
+        arguments = self._body(request) if self.takes else {}
+        return arguments | ({"key": idempotency_key(request)} if self.money else {})
+
+    def answer(self, request: Request, result: Any) -> Response:
+        """The response for what the handler returned."""
+        if self.gives is None:
+            return Response(status=self.status)
+        if self.pages:
+            return self._page(request, result)
+        replayed = {"Idempotent-Replayed": "true"} if getattr(result, "replayed", False) else None
+        return Response(self.gives(result).data, status=self.status, headers=replayed)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        assert self.takes
+        serializer = self.takes(data=request.data, partial=request.method == "PATCH")
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def _page(self, request: Request, rows: Any) -> Response:
+        assert self.pages and self.gives
+        paginator = self.pages()
+        page = paginator.paginate_queryset(self.filtered(request, rows), request)
+        return paginator.get_paginated_response(self.gives(page, many=True).data)
+
+    def filtered(self, request: Request, rows: Any) -> Any:
+        """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""
+        if self.filters is None:
+            return rows
+        if isinstance(rows, list):
+            return [self.filtered(request, side) for side in rows]
+        filterset = self.filters(data=request.query_params, queryset=rows, request=request)
+        if not filterset.is_valid():
+            raise ValidationError(filterset.errors)
+        return filterset.qs
+
+
+def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
+    """Puts a viewset's method under a `Contract` of these terms."""
+    contract = Contract(**terms)
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Response]:
+        @wraps(method)
+        def view(self: ViewSet, request: Request, **path: Any) -> Response:
+            result = method(self, request, **path, **contract.read(request))
+            return contract.answer(request, result)
+
+        view.contract = contract  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+class Endpoints(ViewSet):
+    """A viewset whose methods are endpoints: who may call one stands in its contract."""
+
+    def contract(self) -> Contract | None:
+        """The terms of the method called; None for a method that is not allowed here, which anybody may be told."""
+        name = self.action_map.get((self.request.method or "").lower(), "")
+        return getattr(getattr(self, name, None), "contract", None)
+
+    def get_permissions(self) -> list[BasePermission]:
+        contract = self.contract()
+        return [contract.allow()] if contract else []
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        contract = self.contract()
+        if contract is None or contract.is_public:
+            return []  # a stale token must not stand in the way of a new login
+        session: list[BaseAuthentication] = [SessionAuthentication()] if contract.is_for_staff else []
+        return [*super().get_authenticators(), *session]
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The key of a money call, bare or quoted. An unreadable one is an error and never taken as absent."""
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        if settings.IDEMPOTENCY_REQUIRED:
+            raise IdempotencyKeyMissing
+        return None
+    quoted = len(header) >= 2 and header[0] == header[-1] == '"'
+    key = header[1:-1] if quoted else header
+    if not PRINTABLE_KEY.fullmatch(key):
+        raise IdempotencyKeyInvalid
+    return key

@@ -1,0 +1,117 @@
+"""Typed reads of environment variables and `.env`. A value that cannot be read names its variable.
+
+An empty variable counts as not set. What the settings mean is not said here but in `settings.py`.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+load_dotenv(BASE_DIR / ".env")
+
+_BOOLEANS = {"true": True, "on": True, "yes": True, "1": True}
+_BOOLEANS |= {"false": False, "off": False, "no": False, "0": False}
+
+
+def text(name: str, default: str | None = None) -> str | None:
+    return os.environ.get(name, "").strip() or default
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = text(name)
+    if value is None:
+        return default
+    if value.lower() not in _BOOLEANS:
+        raise ImproperlyConfigured(f"{name} is {value!r}: write one of {', '.join(_BOOLEANS)}.")
+    return _BOOLEANS[value.lower()]
+
+
+def integer(name: str, default: int) -> int:
+    """A whole number, zero or more."""
+    return int(_matching(name, r"[0-9]{1,9}", "a whole number", str(default)))
+
+
+def money(name: str, default: str) -> Decimal:
+    """Rupees, with at most two decimals."""
+    return Decimal(_matching(name, r"[0-9]{1,15}(\.[0-9]{1,2})?", "an amount such as 1000.00", default))
+
+
+def listing(name: str, default: str = "") -> list[str]:
+    """Comma-separated values."""
+    return [part.strip() for part in (text(name, default) or "").split(",") if part.strip()]
+
+
+def rate(name: str, default: str) -> tuple[int, int] | None:
+    """`600/min` as (calls, seconds). Empty turns the limit off: here alone, empty is not "not set"."""
+    if not os.environ.get(name, default).strip():
+        return None
+    value = _matching(name, r"[1-9][0-9]{0,8}/(s|sec|min|hour|day)", "a rate such as 600/min", default)
+    calls, period = value.split("/")
+    return int(calls), {"s": 1, "m": 60, "h": 3600, "d": 86400}[period[0]]
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """A database URL as Django's settings. On SQLite a relative path is relative to the project."""
+    try:
+        config = dict(dj_database_url.parse(text(name, default) or default))
+    except ValueError as error:  # its own message, not the URL: that one holds a password
+        raise ImproperlyConfigured(f"{name} cannot be read as a database URL: {error}") from error
+    if config["ENGINE"].endswith("sqlite3"):
+        return config | _sqlite(config["NAME"])
+    # Connections live as long as their process: a new one costs more than the payment that it carries.
+    return config | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+def _sqlite(path: str) -> dict[str, Any]:
+    """One writer at a time that queues from its first statement, and commits that survive a power cut."""
+    return {
+        "NAME": path if path == ":memory:" else str(BASE_DIR / path),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
+        },
+        # A file, because threads do not share an in-memory database well.
+        "TEST": {"NAME": str(BASE_DIR / ".test.sqlite3")},
+    }
+
+
+def cache(name: str) -> dict[str, str]:
+    url = text(name)
+    if url is None:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+
+
+def secret(name: str, development: str | None) -> str:
+    """A secret of at least 50 characters; `development` stands in for it where one is given."""
+    value = text(name, development)
+    if value is None:
+        raise ImproperlyConfigured(
+            f"{name} is required when DEBUG is off. Make one with: "
+            'python -c "import secrets; print(secrets.token_urlsafe(50))"'
+        )
+    if len(value) < 50:
+        raise ImproperlyConfigured(f"{name} has {len(value)} characters: write at least 50.")
+    return value
+
+
+def secret_or_derived(name: str, master: str) -> str:
+    """A secret of its own, or else one derived from `master`, so that the two are never the same key."""
+    return secret(name, hmac.new(master.encode(), name.encode(), hashlib.sha256).hexdigest())
+
+
+def _matching(name: str, pattern: str, wanted: str, default: str) -> str:
+    value = text(name, default) or ""
+    if not re.fullmatch(pattern, value, re.ASCII):
+        raise ImproperlyConfigured(f"{name} is {value!r}: write {wanted}.")
+    return value

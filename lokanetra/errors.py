@@ -1,0 +1,120 @@
+"""One error body for the whole API: RFC 9457 problem details with a stable `code`.
+
+`handler` serves what a view raises, `from_status` what Django itself answers before or beside a view.
+Which rules exist is not known here: each app names its own in `exceptions.py`.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import is_valid_path
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from lokanetra.parsers import JSONRenderer, ProblemRenderer
+
+STATUS_CODES = {
+    400: ("validation_error", "The request cannot be read."),
+    401: ("not_authenticated", "Log in first."),
+    403: ("permission_denied", "This is not allowed to you."),
+    404: ("not_found", "Nothing is here."),
+    405: ("method_not_allowed", "This method is not allowed here."),
+    413: ("body_too_large", "The body is too large."),
+    415: ("unsupported_media_type", "Send JSON, as application/json."),
+    500: ("server_error", "Something went wrong on our side. It was logged."),
+    503: ("server_busy", "Nothing was changed. Try again in a moment."),
+}
+
+
+class Problem(exceptions.APIException):
+    """A rule of the API that was broken. Subclasses set `status_code`, `default_code` and `default_detail`."""
+
+
+class ServerBusy(Problem):
+    """Raised when the database is lost, starting or overloaded; nothing was changed."""
+
+    status_code = 503
+    default_code, default_detail = STATUS_CODES[503]
+
+
+def body(status: int, code: str, detail: str, errors: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The problem as a dictionary, `errors` only where there are any."""
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    return problem | ({"errors": errors} if errors else {})
+
+
+def handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: None for what is no answer but a bug."""
+    exc = _as_api_exception(exc)
+    if not isinstance(exc, exceptions.APIException):
+        return None
+    context["request"].accepted_renderer = ProblemRenderer()
+    context["request"].accepted_media_type = ProblemRenderer.media_type
+    return Response(_body_of(exc), status=exc.status_code, headers=_headers_of(exc))
+
+
+def from_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """A problem in place of the page that Django answered with."""
+    code, detail = STATUS_CODES.get(response.status_code, ("server_error", STATUS_CODES[500][1]))
+    if response.status_code == 404 and is_valid_path(f"{request.path_info}/"):
+        detail = f"Nothing is here, but there is {request.path}/ with a slash at the end."
+    content = JSONRenderer().render(body(response.status_code, code, detail))
+    problem = HttpResponse(content, status=response.status_code, content_type=ProblemRenderer.media_type)
+    for name in ("Allow", "Retry-After"):
+        if name in response:
+            problem[name] = response[name]
+    return problem
+
+
+def _as_api_exception(exc: Exception) -> Exception:
+    if isinstance(exc, Http404):
+        return exceptions.NotFound(STATUS_CODES[404][1])
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(exc, DjangoValidationError):
+        return exceptions.ValidationError(exc.message_dict if hasattr(exc, "error_dict") else exc.messages)
+    if isinstance(exc, (OperationalError, InterfaceError)):
+        return ServerBusy()
+    return exc
+
+
+def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
+    if isinstance(exc, exceptions.ValidationError):
+        errors = _by_field(exc.detail)
+        field, messages = next(iter(errors.items()))
+        return body(400, "validation_error", f"{field}: {messages[0]}", errors)
+    if exc.status_code in (404, 405, 415):
+        code, detail = STATUS_CODES[exc.status_code]
+        own = getattr(exc.detail, "code", code)
+        return body(exc.status_code, own if isinstance(exc, Problem) else code, str(exc.detail) or detail)
+    return body(exc.status_code, getattr(exc.detail, "code", exc.default_code), str(exc.detail))
+
+
+def _by_field(detail: Any) -> dict[str, list[str]]:
+    """DRF nests errors in lists and dictionaries; ours are flat: a field, and what is wrong with it."""
+    if isinstance(detail, dict):
+        return {str(field): _flat(messages) for field, messages in detail.items()}
+    return {"non_field_errors": _flat(detail)}
+
+
+def _flat(messages: Any) -> list[str]:
+    if isinstance(messages, dict):
+        messages = list(messages.values())
+    if isinstance(messages, (list, tuple)):
+        return [text for message in messages for text in _flat(message)]
+    return [str(messages)]
+
+
+def _headers_of(exc: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = exc.auth_header
+    if exc.status_code in (429, 503):
+        headers["Retry-After"] = str(max(1, round(getattr(exc, "wait", None) or 0)))
+    return headers

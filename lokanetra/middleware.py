@@ -1,0 +1,68 @@
+"""What holds for every request: its id, its headers, the form of its errors, the rule of the last slash."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
+
+from lokanetra import errors, logs
+from lokanetra.parsers import ProblemRenderer
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+PAGES = ("/admin/", "/swagger/", "/redoc/", "/static/")
+PRIVATE = ("/auth/", "/wallet/", "/transactions/")
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def request_id(get_response: Handler) -> Handler:
+    """The client's own id if it sent a sane one, else a new one: in the answer and in every log line."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-Id", "")
+        current = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        token = logs.request_id.set(current)
+        try:
+            response = get_response(request)
+        finally:
+            logs.request_id.reset(token)
+        response["X-Request-Id"] = current
+        return response
+
+    return middleware
+
+
+def headers(get_response: Handler) -> Handler:
+    """Nobody frames a page of ours, and nobody between us and the client keeps an answer about money."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+        if request.path_info.startswith(PRIVATE):
+            response["Cache-Control"] = "no-store"
+        return response
+
+    return middleware
+
+
+def problems(get_response: Handler) -> Handler:
+    """Turns the pages that Django answers errors with into problems, under DEBUG too. Pages keep theirs."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if response.status_code < 400 or request.path_info.startswith(PAGES):
+            return response
+        if response.get("Content-Type") == ProblemRenderer.media_type:
+            return response
+        return errors.from_status(request, response)
+
+    return middleware
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Redirects a read to the path with its slash. A write would lose its body on the way, so it gets a 404."""
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

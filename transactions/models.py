@@ -1,0 +1,130 @@
+"""What happened to money: the ledger, which is only added to, and its sums per day."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q, Value
+from django.http import Http404
+
+from users.models import UserProfile
+from wallet.models import Wallet
+from wallet.money import MoneyField
+
+CREDIT, DEBIT, TRANSFER = "CREDIT", "DEBIT", "TRANSFER"
+
+
+class TransactionQuerySet(models.QuerySet["Transaction"]):
+    def touching(self, wallet_id: int) -> list["TransactionQuerySet"]:
+        """What the wallet paid and what it received: each is one range of an index, and merged they are its history."""
+        paid = self.filter(sender=wallet_id).annotate(direction=Value("OUT"), counterparty_id=F("receiver"))
+        received = self.filter(receiver=wallet_id).annotate(direction=Value("IN"), counterparty_id=F("sender"))
+        return [paid, received]
+
+    def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
+        """The history of the user's own wallet, with names. What is not in it does not exist for him."""
+        wallet_id = Wallet.objects.filter(user=user).values_list("pk", flat=True).first() or 0
+        return self.with_names().touching(wallet_id)
+
+    def one_visible_to(self, user: UserProfile, pk: int) -> "Transaction":
+        """One transaction of the user's own. Raises Http404."""
+        found = [row for side in self.visible_to(user) for row in side.filter(pk=pk)]
+        if not found:
+            raise Http404
+        return found[0]
+
+    def with_names(self) -> "TransactionQuerySet":
+        """With both accounts, in the same query."""
+        return self.select_related("sender__user", "receiver__user")
+
+
+class Transaction(models.Model):
+    """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
+
+    `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes
+    from the database while the wallets are locked, so that a wallet's rows are in the order in which they happened.
+    """
+
+    class Type(models.TextChoices):
+        CREDIT = CREDIT
+        DEBIT = DEBIT
+        TRANSFER = TRANSFER
+
+    transaction_type = models.CharField(max_length=8, choices=Type.choices)
+    sender = models.ForeignKey(Wallet, models.PROTECT, null=True, related_name="+", db_index=False)
+    receiver = models.ForeignKey(Wallet, models.PROTECT, null=True, related_name="+", db_index=False)
+    amount = MoneyField()
+    sender_balance = MoneyField(null=True)
+    receiver_balance = MoneyField(null=True)
+    remarks = models.CharField(max_length=255, blank=True)
+    timestamp = models.DateTimeField()
+    initiated_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False)
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001  (no key is not an empty one)
+    request_hash = models.CharField(max_length=64, null=True)  # noqa: DJ001
+    reverses = models.ForeignKey("self", models.PROTECT, null=True, related_name="reversals", db_index=False)
+
+    objects = TransactionQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        permissions = [("export_transaction", "Can export transactions")]
+        constraints = [
+            models.CheckConstraint(name="transactions_transaction_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="transactions_transaction_sides_of_type",
+                condition=Q(transaction_type=CREDIT, sender=None, receiver__isnull=False)
+                | Q(transaction_type=DEBIT, sender__isnull=False, receiver=None)
+                | Q(transaction_type=TRANSFER, sender__isnull=False, receiver__isnull=False),
+            ),
+            models.CheckConstraint(name="transactions_transaction_two_wallets", condition=~Q(sender=F("receiver"))),
+            models.CheckConstraint(
+                name="transactions_transaction_sender_balance",
+                condition=Q(sender=None, sender_balance=None) | Q(sender__isnull=False, sender_balance__gte=0),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_receiver_balance",
+                condition=Q(receiver=None, receiver_balance=None)
+                | Q(receiver__isnull=False, receiver_balance__gte=F("amount")),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_key_with_hash",
+                condition=Q(idempotency_key=None, request_hash=None)
+                | Q(idempotency_key__isnull=False, request_hash__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["initiated_by", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="transactions_transaction_key_once",
+            ),
+            models.UniqueConstraint(
+                fields=["reverses"],
+                condition=Q(reverses__isnull=False),
+                name="transactions_transaction_reversed_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["sender", "-id"], name="transactions_paid"),
+            models.Index(fields=["receiver", "-id"], name="transactions_received"),
+            models.Index(fields=["timestamp", "id"], name="transactions_by_time"),
+            models.Index(fields=["amount", "id"], name="transactions_by_amount"),
+            models.Index(fields=["transaction_type", "timestamp", "id"], name="transactions_by_type"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.transaction_type} {self.pk}"
+
+
+class DayVolume(models.Model):
+    """How much of one type moved on one closed day (UTC). A command fills it; no payment touches it."""
+
+    day = models.DateField()
+    transaction_type = models.CharField(max_length=8, choices=Transaction.Type.choices)
+    count = models.PositiveBigIntegerField()
+    amount = MoneyField()
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["day", "transaction_type"], name="transactions_dayvolume_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.transaction_type} on {self.day}"

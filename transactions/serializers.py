@@ -1,0 +1,66 @@
+"""How the ledger is shown: to the one whose row it is, and to staff."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from transactions.models import Transaction
+from users.serializers import PhoneField
+from wallet.money import AmountField
+
+
+class EntrySerializer(serializers.ModelSerializer):
+    """A row of one's own history: the receipt, and which way the money went."""
+
+    transaction_id = serializers.IntegerField(source="id")
+    amount = AmountField()
+    balance = serializers.SerializerMethodField()
+    sender = serializers.CharField(source="sender.user.username", default=None, allow_null=True)
+    receiver = serializers.CharField(source="receiver.user.username", default=None, allow_null=True)
+    direction = serializers.ChoiceField(choices=["IN", "OUT"])
+    counterparty = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Transaction
+        fields = [
+            "id",
+            "transaction_id",
+            "transaction_type",
+            "direction",
+            "counterparty",
+            "amount",
+            "balance",
+            "sender",
+            "receiver",
+            "remarks",
+            "timestamp",
+        ]
+
+    def get_balance(self, row: Any) -> str:
+        return AmountField().to_representation(row.sender_balance if row.direction == "OUT" else row.receiver_balance)
+
+    def get_counterparty(self, row: Any) -> str | None:
+        other = row.receiver if row.direction == "OUT" else row.sender
+        return other and other.user.username
+
+
+class StaffEntrySerializer(serializers.ModelSerializer):
+    sender = serializers.CharField(source="sender.user.username", default=None, allow_null=True)
+    receiver = serializers.CharField(source="receiver.user.username", default=None, allow_null=True)
+    sender_phone_number = PhoneField(source="sender.user.phone_number", default=None, allow_null=True)
+    receiver_phone_number = PhoneField(source="receiver.user.phone_number", default=None, allow_null=True)
+    amount = AmountField()
+
+    class Meta:
+        model = Transaction
+        fields = [
+            "id",
+            "sender",
+            "receiver",
+            "sender_phone_number",
+            "receiver_phone_number",
+            "amount",
+            "transaction_type",
+            "timestamp",
+            "remarks",
+        ]

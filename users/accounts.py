@@ -1,0 +1,77 @@
+"""Accounts: create, find by phone, assign a phone, deactivate. API, admin and script all call these."""
+
+from itertools import count
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.db.transaction import atomic
+
+from users import phones, tokens
+from users.models import UserProfile
+
+
+def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
+    """A new account with an E.164 number; without a username it is called after the phone as shown.
+
+    Raises ValidationError, by field, when the phone or the username is taken.
+    """
+    if UserProfile.objects.filter(phone_number=phone_number).exists():
+        raise ValidationError({"phone_number": "This phone number belongs to another account."})
+    if username and UserProfile.objects.filter(username=username).exists():
+        raise ValidationError({"username": "This username is taken."})
+    user = UserProfile(phone_number=phone_number, username=username or _free_username(phone_number), **fields)
+    user.set_unusable_password()
+    try:
+        user.save()
+    except IntegrityError:
+        raise ValidationError({"phone_number": "This phone number or username was taken just now."}) from None
+    return user
+
+
+def of_phone(phone_number: str) -> UserProfile:
+    """The account of an E.164 number, made at its first login. Parallel first logins get the same one."""
+    for _ in range(3):  # another login may take the number, or the username, between look and leap
+        found = UserProfile.objects.filter(phone_number=phone_number).first()
+        if found:
+            return found
+        try:
+            with atomic():
+                return create(phone_number=phone_number)
+        except ValidationError:
+            continue
+    return UserProfile.objects.get(phone_number=phone_number)
+
+
+def change(user: UserProfile, **fields: Any) -> UserProfile:
+    """Set these fields of the account, and no others."""
+    for name, value in fields.items():
+        setattr(user, name, value)
+    user.save(update_fields=list(fields))
+    return user
+
+
+def assign_phone(user: UserProfile, phone_number: str | None) -> None:
+    """Give the account another E.164 number and end its logins. Raises ValidationError when it is taken."""
+    try:
+        with atomic():
+            user.phone_number = phone_number
+            user.save(update_fields=["phone_number"])
+            tokens.end_all(user)
+    except IntegrityError:
+        raise ValidationError({"phone_number": "This phone number belongs to another account."}) from None
+
+
+def set_active(user: UserProfile, active: bool) -> None:
+    """Deactivate an account, which is out at its next request, or let it in again."""
+    with atomic():
+        user.is_active = active
+        user.save(update_fields=["is_active"])
+        if not active:
+            tokens.end_all(user)
+
+
+def _free_username(phone_number: str) -> str:
+    name = f"user_{phones.show(phone_number)}"
+    taken = set(UserProfile.objects.filter(username__startswith=name).values_list("username", flat=True))
+    return next(free for n in count(1) if (free := name if n == 1 else f"{name}_{n}") not in taken)

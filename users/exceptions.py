@@ -1,0 +1,49 @@
+"""The rules of the door: one class per rule, raised when it is broken."""
+
+from rest_framework import status
+
+from lokanetra.errors import Problem
+
+
+class OTPInvalid(Problem):
+    """Raised when a code is wrong, expired, used, exhausted or was never sent: the caller learns nothing more."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "otp_invalid"
+    default_detail = "This code is not valid. Ask for a new one."
+
+
+class TokenNotValid(Problem):
+    """Raised when a token is malformed, expired, of another kind, or of a login or account that has ended."""
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_code = "token_not_valid"
+    default_detail = "This token is not valid. Log in again."
+
+
+class TokenReused(Problem):
+    """Raised when a refresh token comes a second time."""
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_code = "token_reused"
+    default_detail = "This refresh token was used already. Use the one that its first use gave."
+
+
+class TooManyRequests(Problem):
+    """Raised when a limit of the door is reached; `wait` is in seconds."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "throttled"
+    default_detail = "Too many requests."
+
+    def __init__(self, wait: float) -> None:
+        self.wait = wait
+        super().__init__(f"Too many requests. Try again in {max(1, round(wait))} seconds.")
+
+
+class SMSUnavailable(Problem):
+    """Raised when the gateway refused, hung or was down; a code sent before stays valid."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "sms_unavailable"
+    default_detail = "The message could not be sent. Try again in a moment."

@@ -1,0 +1,37 @@
+"""How staff look for accounts, and how anybody names one by its phone."""
+
+from typing import Any
+
+import django_filters
+from django import forms
+
+from lokanetra.filters import Flag, Ordering
+from users import phones
+from users.models import UserProfile, UserQuerySet
+
+
+class PhoneFormField(forms.CharField):
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value)
+        return phones.parse(text) if text else text
+
+
+class Phone(django_filters.Filter):
+    """A phone number in any usual spelling."""
+
+    field_class = PhoneFormField
+
+
+class UserFilter(django_filters.FilterSet):
+    search = django_filters.CharFilter(method="by_text", label="How a username, phone number or name begins.")
+    is_active = Flag(field_name="is_active")
+    is_staff = Flag(field_name="is_staff")
+    ordering = Ordering(fields=["id", "username", "date_joined"])
+
+    class Meta:
+        model = UserProfile
+        fields: list[str] = []
+
+    def by_text(self, rows: UserQuerySet, name: str, value: Any) -> UserQuerySet:
+        named = rows.filter(first_name__istartswith=value) | rows.filter(last_name__istartswith=value)
+        return rows.matching(value) | named

@@ -1,0 +1,103 @@
+"""Limits of the door, counted in committed rows: one statement each, so that parallel calls cannot slip through."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import F
+from django.utils import timezone
+
+from users.exceptions import TooManyRequests
+from users.models import Counter
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COOLDOWN = "otp_cooldown"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` times in each fixed window of time, for each key."""
+
+    name: str
+    most: int
+    window: timedelta
+
+    def window_start(self, now: datetime) -> datetime:
+        return now - (now - EPOCH) % self.window
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One count, which may be given back."""
+
+    name: str
+    key: str
+    window_start: datetime
+
+
+def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
+    """Count once towards each limit, or towards none. Raises TooManyRequests with the seconds to wait."""
+    now, taken = timezone.now(), []
+    for limit, key in wanted:
+        hit = Hit(limit.name, key, limit.window_start(now))
+        taken.append(hit)
+        if _count(hit) > limit.most:
+            give_back(taken)
+            raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
+    return taken
+
+
+def give_back(hits: Sequence[Hit]) -> None:
+    """Uncount what did not happen after all."""
+    for hit in hits:
+        _rows(hit).filter(count__gt=0).update(count=F("count") - 1)
+
+
+def hits(limit: Limit, key: str) -> int:
+    """How often the limit was counted towards in the present window."""
+    hit = Hit(limit.name, key, limit.window_start(timezone.now()))
+    return _rows(hit).values_list("count", flat=True).first() or 0
+
+
+def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
+    """Let the key through and close the door behind it for `seconds`; where it is closed, give back and refuse."""
+    if not seconds:
+        return
+    now = int(timezone.now().timestamp())
+    opens = _upsert(
+        "count = excluded.count WHERE users_counter.count <= %s", Hit(COOLDOWN, key, EPOCH), now + seconds, now
+    )
+    if opens is None:
+        give_back(taken)
+        until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
+        raise TooManyRequests(until - now)
+
+
+def resume(key: str) -> None:
+    """Open the door that `pause` closed."""
+    Counter.objects.filter(name=COOLDOWN, key=key).delete()
+
+
+def _rows(hit: Hit) -> Any:
+    return Counter.objects.filter(name=hit.name, key=hit.key, window_start=hit.window_start)
+
+
+def _count(hit: Hit) -> int:
+    found = _upsert("count = users_counter.count + 1", hit, 1)
+    assert found is not None
+    return found
+
+
+def _upsert(update: str, hit: Hit, *values: int) -> int | None:
+    """One statement that inserts a counter or changes the one that is there; its count, None if it was left alone."""
+    window_start = connection.ops.adapt_datetimefield_value(hit.window_start)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
+            f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",
+            [hit.name, hit.key, window_start, *values],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

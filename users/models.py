@@ -1,0 +1,130 @@
+"""Who someone is: the account, its one-time passwords, its logins, and the counters that guard the door."""
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import models
+from django.db.models import Q, Value
+from django.db.models.functions import Length, Substr
+from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThanOrEqual
+from django.db.transaction import atomic
+
+from users import phones
+
+
+class UserQuerySet(models.QuerySet["UserProfile"]):
+    def matching(self, text: str) -> "UserQuerySet":
+        """Accounts whose username or phone number begins with `text`."""
+        return self.filter(Q(username__startswith=text) | phones.query("phone_number", text))
+
+
+class UserProfileManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
+    pass
+
+
+class Digits(models.Func):
+    """What is left of a text after its leading digits."""
+
+    function = "LTRIM"
+    template = "%(function)s(%(expressions)s, '0123456789')"
+    output_field = models.CharField()
+
+
+class UserProfile(AbstractUser):
+    """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
+
+    A token counts only while it bears the account's `token_version`: raising it ends every one at once.
+    """
+
+    phone_number = models.CharField(
+        max_length=16, unique=True, null=True, blank=True, help_text="A mobile number in any usual spelling."
+    )
+    token_version = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = UserProfileManager()
+
+    class Meta:
+        verbose_name = "user"
+        default_permissions = ("add", "change", "view")  # accounts are deactivated, never deleted
+        constraints = [
+            models.CheckConstraint(
+                name="users_userprofile_phone_is_e164",
+                condition=Q(phone_number__startswith="+")
+                & Exact(Digits(Substr("phone_number", 2)), Value(""))
+                & GreaterThanOrEqual(Length("phone_number"), 8)
+                & LessThanOrEqual(Length("phone_number"), 16),
+            )
+        ]
+
+    @property
+    def phone(self) -> str | None:
+        """The phone number as people write it."""
+        return phones.show(self.phone_number)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with atomic():  # the account and its wallet, or neither
+            super().save(*args, **kwargs)
+
+
+class OTP(models.Model):
+    """A one-time password that was sent. The code itself is nowhere: `code_hash` is keyed with a secret.
+
+    `sent_at` is null until the gateway took the message; only then does it replace the one before.
+    """
+
+    phone_number = models.CharField(max_length=16)
+    salt = models.CharField(max_length=32)
+    code_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "one-time password"
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["phone_number", "-id"], name="users_otp_newest"),
+            models.Index(fields=["expires_at"], name="users_otp_expired"),
+        ]
+
+    def __str__(self) -> str:
+        return f"code of {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Login(models.Model):
+    """One row per login, from the verified code to its end. `refresh_jti` names the one refresh token that works."""
+
+    user = models.ForeignKey(UserProfile, models.PROTECT, related_name="logins")
+    created_at = models.DateTimeField()
+    refresh_jti = models.CharField(max_length=32)
+    previous_jti = models.CharField(max_length=32, null=True)  # noqa: DJ001  (no token at all is not an empty one)
+    rotated_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["created_at"], name="users_login_created")]
+
+    def __str__(self) -> str:
+        return f"login {self.pk}"
+
+
+class Counter(models.Model):
+    """How often something happened since `window_start`: what security limits count by, in committed rows."""
+
+    name = models.CharField(max_length=32)
+    key = models.CharField(max_length=128)
+    window_start = models.DateTimeField()
+    count = models.PositiveBigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["name", "key", "window_start"], name="users_counter_once_per_window")
+        ]
+        indexes = [models.Index(fields=["window_start"], name="users_counter_window")]
+
+    def __str__(self) -> str:
+        return f"{self.name} since {self.window_start:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,161 @@
+"""One-time passwords: issue and verify. Every number of the policy stands at the top with its reason.
+
+Counts are committed rows, changed by one statement before anything is compared: parallel guesses each count.
+"""
+
+import hashlib
+import hmac
+import logging
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import F
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from users import accounts, limits, phones, sms, tokens
+from users.exceptions import OTPInvalid, SMSUnavailable
+from users.limits import Limit
+from users.models import OTP, UserProfile
+
+logger = logging.getLogger(__name__)
+
+# Six digits are what people can carry from one app to another in their head; the limits below make them enough.
+DIGITS = 6
+# Long enough for a slow carrier, short enough that a code seen over a shoulder is soon worthless.
+LIFETIME = timedelta(minutes=5)
+# Five typing mistakes are forgiven; a guesser gets five in a million.
+MAX_ATTEMPTS = 5
+# The wait between two codes doubles with each one sent within the hour, up to this.
+LONGEST_COOLDOWN = timedelta(minutes=5)
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Nobody needs six codes in ten minutes, nor eleven in a day. Keyed by the address too, so that a stranger who asks
+# for codes uses up his own sends and not those of the number's owner.
+SENDS_PER_CALLER = Limit("otp_send_caller", 5, timedelta(minutes=10))
+SENDS_PER_CALLER_AND_DAY = Limit("otp_send_caller_day", 10, DAY)
+# Over all addresses: what one phone can be pestered with in a day.
+SENDS_PER_PHONE = Limit("otp_send_phone", 20, DAY)
+# What one caller may guess at one phone in an hour, and at all phones in ten minutes.
+FAILURES_PER_CALLER = Limit("otp_fail_caller", 20, HOUR)
+FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """`code` is None unless it is echoed. Times are in seconds."""
+
+    phone: str
+    code: str | None
+    expires_in: int
+    resend_after: int
+
+
+def send(*, phone_number: str, address: str) -> Sent:
+    """Send a new code to an E.164 number; once it is delivered the one before no longer works.
+
+    Raises ValidationError for a region that gets no codes, TooManyRequests, and SMSUnavailable, after which
+    everything is as before.
+    """
+    _check_region(phone_number)
+    caller = f"{phone_number} {address}"
+    taken = limits.take(_send_limits(phone_number, address, caller))
+    cooldown = _cooldown(caller)
+    limits.pause(caller, cooldown, taken)
+    code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
+    otp = _store(phone_number, code)
+    try:
+        _deliver(phone_number, code)
+    except SMSUnavailable:
+        otp.delete()
+        limits.give_back(taken)
+        limits.resume(caller)
+        raise
+    OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
+    shown = code if settings.OTP_ECHO else None
+    return Sent(phones.show(phone_number) or "", shown, int(LIFETIME.total_seconds()), cooldown)
+
+
+def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, dict[str, str]]:
+    """Log in with a code: the account, made at its first login, and its pair of tokens. A code works once.
+
+    Raises OTPInvalid, and TooManyRequests when the caller failed too often.
+    """
+    caller = f"{phone_number} {address}"
+    guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+    otp = _matching(phone_number, code)
+    with atomic():
+        user = _use(otp) if otp else None
+        pair = tokens.issue(user) if user else None
+    if user is None or pair is None:
+        raise OTPInvalid
+    limits.give_back(guesses)
+    return user, pair
+
+
+def _matching(phone_number: str, code: str) -> OTP | None:
+    """The newest code sent to the number, if it is this one and has tries left. A try counts before it is compared."""
+    newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id")[:1]
+    counted = OTP.objects.filter(
+        pk__in=newest.values("pk"), attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
+    ).update(attempts=F("attempts") + 1)
+    otp = newest.first()
+    # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
+    stored = otp or OTP(salt="", code_hash="")
+    matches = hmac.compare_digest(stored.code_hash, _hash(phone_number, stored.salt, code))
+    return otp if counted and matches else None
+
+
+def _use(otp: OTP) -> UserProfile | None:
+    """The account that the code logs in: of parallel uses one wins. None for the others and the deactivated."""
+    won = OTP.objects.filter(pk=otp.pk, used_at=None).update(used_at=timezone.now())
+    user = accounts.of_phone(otp.phone_number) if won else None
+    return user if user and user.is_active else None
+
+
+def _store(phone_number: str, code: str) -> OTP:
+    now, salt = timezone.now(), secrets.token_hex(16)
+    return OTP.objects.create(
+        phone_number=phone_number,
+        salt=salt,
+        code_hash=_hash(phone_number, salt, code),
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+
+
+def _hash(phone_number: str, salt: str, code: str) -> str:
+    """Keyed, because a million codes are tried at once against any hash that needs no secret."""
+    message = f"{phone_number}:{salt}:{code}".encode()
+    return hmac.new(settings.OTP_PEPPER.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _deliver(phone_number: str, code: str) -> None:
+    if not settings.OTP_ECHO:
+        minutes = int(LIFETIME.total_seconds() // 60)
+        sms.send(to=phone_number, text=settings.OTP_SMS_TEXT.format(code=code, minutes=minutes))
+
+
+def _check_region(phone_number: str) -> None:
+    if phones.region(phone_number) not in settings.OTP_REGIONS:
+        raise ValidationError({"phone_number": "Numbers of this country get no codes here."})
+
+
+def _send_limits(phone_number: str, address: str, caller: str) -> list[tuple[Limit, str]]:
+    found: list[tuple[Limit, str]] = []
+    if settings.OTP_SENDS_CAPPED:
+        found += [(SENDS_PER_CALLER, caller), (SENDS_PER_CALLER_AND_DAY, caller), (SENDS_PER_PHONE, phone_number)]
+    if settings.OTP_SENDS_PER_ADDRESS:
+        found.append((Limit("otp_send_address", settings.OTP_SENDS_PER_ADDRESS, HOUR), address))
+    return found
+
+
+def _cooldown(caller: str) -> int:
+    """Seconds until the caller may ask for the next code."""
+    if not settings.OTP_COOLDOWN:
+        return 0
+    sent_before = limits.hits(SENDS_PER_CALLER, caller) - 1
+    return min(settings.OTP_COOLDOWN * 2 ** max(0, sent_before), int(LONGEST_COOLDOWN.total_seconds()))

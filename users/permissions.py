@@ -1,0 +1,32 @@
+"""Who may call what. Whose rows somebody sees is not decided here but by the querysets."""
+
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+
+class IsStaff(BasePermission):
+    """Staff, by token or by a session of the admin."""
+
+    for_staff = True
+    message = "This is for staff."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(request.user and request.user.is_active and request.user.is_staff)
+
+
+class IsSuperuser(IsStaff):
+    message = "This is for superusers."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return super().has_permission(request, view) and request.user.is_superuser
+
+
+class HasRight(IsStaff):
+    """Staff with one of Django's permissions. Subclasses name it."""
+
+    right: str
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return super().has_permission(request, view) and request.user.has_perm(self.right)

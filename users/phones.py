@@ -1,0 +1,62 @@
+"""One spelling for a phone number: `parse` reads it, E.164 is stored, `show` prints it."""
+
+import re
+from functools import reduce
+
+import phonenumbers
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from phonenumbers import PhoneNumberType
+
+# The phone library reads letters as digits, drops extensions and obeys URI parameters: it must not see them.
+SPELLING = re.compile(r"\+?[0-9 ().-]{1,32}", re.ASCII)
+MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+
+
+def parse(text: str) -> str:
+    """The E.164 form of a mobile number in any usual spelling; numbers without a country are of `PHONE_REGION`.
+
+    Raises ValidationError for anything else.
+    """
+    if not SPELLING.fullmatch(text):
+        raise ValidationError("A phone number has digits, spaces, ( ) . - and one leading + only.", code="invalid")
+    try:
+        number = phonenumbers.parse(text, settings.PHONE_REGION)
+    except phonenumbers.NumberParseException:
+        raise ValidationError("This is not a phone number.", code="invalid") from None
+    if not phonenumbers.is_valid_number(number):
+        raise ValidationError("There is no such phone number.", code="invalid")
+    if phonenumbers.number_type(number) not in MOBILE:
+        raise ValidationError("This is not a mobile number.", code="invalid")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def show(e164: str | None) -> str | None:
+    """National digits for the home region, E.164 for any other; None stays None."""
+    if e164 is None:
+        return None
+    number = phonenumbers.parse(e164)
+    if phonenumbers.region_code_for_number(number) != settings.PHONE_REGION:
+        return e164
+    return phonenumbers.national_significant_number(number)
+
+
+def region(e164: str) -> str | None:
+    return phonenumbers.region_code_for_number(phonenumbers.parse(e164))
+
+
+def query(field: str, text: str) -> Q:
+    """Rows whose E.164 `field` is shown, or spelled, beginning with `text`; none where that is no beginning."""
+    return reduce(lambda found, start: found | Q(**{f"{field}__startswith": start}), beginnings(text), Q(pk=None))
+
+
+def beginnings(text: str) -> list[str]:
+    """How the E.164 forms of the numbers begin that are shown, or spelled, beginning with `text`."""
+    if not SPELLING.fullmatch(text):
+        return []
+    digits = re.sub("[^0-9]", "", text)
+    if not digits or text.startswith("+"):
+        return [f"+{digits}"] if digits else []
+    home = phonenumbers.country_code_for_region(settings.PHONE_REGION)
+    return [f"+{home}{digits.removeprefix('0')}", f"+{digits}"]

@@ -1,0 +1,116 @@
+"""Logins: issue, rotate, end. SimpleJWT makes and reads the tokens; whether they still count is a row's business."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+
+from users.exceptions import TokenNotValid, TokenReused
+from users.models import Login, UserProfile
+
+# A login ends after a month whatever the refreshing, so that a lost phone is not logged in for ever.
+LOGIN_LIFETIME = timedelta(days=30)
+# A double tap, a lost answer and parallel calls use a token twice within this time; later it is a thief or his victim.
+REUSE_GRACE = timedelta(seconds=10)
+# Ours have about 400 characters. A longer one is not ours, and reading it would cost.
+LONGEST_TOKEN = 1024
+
+
+class LoginAuthentication(JWTAuthentication):
+    """Bearer access tokens, of accounts that are active and have not logged out everywhere since."""
+
+    def authenticate(self, request: Request) -> tuple[UserProfile, Token] | None:
+        header = self.get_header(request)
+        if header is None or header.split(maxsplit=1)[:1] != [b"Bearer"]:
+            return None
+        token = read(AccessToken, header[len(b"Bearer") :].strip().decode("latin-1"))
+        return account_of(token), token
+
+
+def issue(user: UserProfile) -> dict[str, str]:
+    """A new login, as the pair `{"access", "refresh"}`."""
+    refresh = RefreshToken()
+    login = Login.objects.create(user=user, created_at=timezone.now(), refresh_jti=refresh["jti"])
+    return _pair(refresh, user, login)
+
+
+def rotate(text: str) -> dict[str, str]:
+    """A new pair for a refresh token, which works once: of parallel calls one wins, and its pair works.
+
+    Raises TokenReused for the others, and ends the login when that happens later than the grace allows;
+    TokenNotValid when the token, its login or its account has ended.
+    """
+    old = read(RefreshToken, text)
+    user, new, now = account_of(old), RefreshToken(), timezone.now()
+    won = _open_logins(old, now).filter(refresh_jti=old["jti"]).update(
+        refresh_jti=new["jti"], previous_jti=F("refresh_jti"), rotated_at=now
+    )  # fmt: skip
+    if not won:
+        _refuse(old, now)
+    return _pair(new, user, Login.objects.get(pk=old["sid"]))
+
+
+def end(text: str, user: UserProfile) -> None:
+    """End the login of this refresh token of the user's; ending it again changes nothing."""
+    token = read(RefreshToken, text)
+    if token.get("user_id") != str(user.pk):
+        raise TokenNotValid
+    _open_logins(token, timezone.now()).update(ended_at=timezone.now())
+
+
+def end_all(user: UserProfile) -> None:
+    """End every login of the user, access tokens included, at once."""
+    UserProfile.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    Login.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
+
+
+def read(kind: type[Token], text: str) -> Any:
+    """The token of this kind, its signature, lifetime, issuer and audience checked. Raises TokenNotValid."""
+    if len(text) > LONGEST_TOKEN:
+        raise TokenNotValid
+    try:
+        return kind(text)  # type: ignore[arg-type]
+    except (TokenError, RecursionError):  # deeply nested JSON needs no signature to be read
+        raise TokenNotValid from None
+
+
+def account_of(token: Token) -> UserProfile:
+    """The active account that the token speaks for. Raises TokenNotValid."""
+    found = UserProfile.objects.filter(
+        pk=int(token.get("user_id", 0)), is_active=True, token_version=token.get("token_version")
+    ).first()
+    if found is None:
+        raise TokenNotValid
+    return found
+
+
+def _open_logins(token: Token, now: datetime) -> Any:
+    return Login.objects.filter(
+        pk=token.get("sid"), user=int(token["user_id"]), ended_at=None, created_at__gt=now - LOGIN_LIFETIME
+    )
+
+
+def _refuse(old: Token, now: datetime) -> None:
+    """Says why a refresh token did not win, and ends its login when it was used again too late."""
+    login = _open_logins(old, now).first()
+    if login is None:
+        raise TokenNotValid
+    in_grace = login.previous_jti == old["jti"] and login.rotated_at and now - login.rotated_at <= REUSE_GRACE
+    if not in_grace:
+        _open_logins(old, now).update(ended_at=now)
+    raise TokenReused
+
+
+def _pair(refresh: RefreshToken, user: UserProfile, login: Login) -> dict[str, str]:
+    refresh["user_id"] = str(user.pk)
+    refresh["sid"] = login.pk
+    refresh["token_version"] = user.token_version
+    last_moment = login.created_at + LOGIN_LIFETIME
+    if refresh.current_time + refresh.lifetime > last_moment:
+        refresh.set_exp(from_time=last_moment, lifetime=timedelta())
+    return {"access": str(refresh.access_token), "refresh": str(refresh)}

@@ -1,0 +1,20 @@
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.db.models.signals import post_save
+
+
+class WalletConfig(AppConfig):
+    name = "wallet"
+
+    def ready(self) -> None:
+        post_save.connect(create_wallet, sender=settings.AUTH_USER_MODEL, dispatch_uid="wallet")
+
+
+def create_wallet(instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
+    """Every account has a wallet from birth, however it is made: accounts must not know about wallets."""
+    from wallet.models import Wallet
+
+    if created and not raw:
+        Wallet.objects.create(user=instance)

@@ -1,0 +1,30 @@
+"""How staff look for wallets, and how anybody asks for a range of amounts."""
+
+from typing import Any
+
+import django_filters
+
+from lokanetra.filters import Choice, Ordering
+from wallet.models import Wallet, WalletQuerySet
+from wallet.money import AmountFormField
+
+
+class Amount(django_filters.Filter):
+    """An amount as the API spells it."""
+
+    field_class = AmountFormField
+
+
+class WalletFilter(django_filters.FilterSet):
+    search = django_filters.CharFilter(method="by_text", label="How a username or phone number begins.")
+    status = Choice(field_name="status", choices=Wallet.Status.choices)
+    min_balance = Amount(field_name="balance", lookup_expr="gte")
+    max_balance = Amount(field_name="balance", lookup_expr="lte")
+    ordering = Ordering(fields=["balance", "created_at"])
+
+    class Meta:
+        model = Wallet
+        fields: list[str] = []
+
+    def by_text(self, rows: WalletQuerySet, name: str, value: Any) -> WalletQuerySet:
+        return rows.matching(value)

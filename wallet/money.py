@@ -1,0 +1,97 @@
+"""What an amount is: rupees as `Decimal` in Python, whole paise in the database, a string with two places in JSON."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import models
+from rest_framework import serializers
+
+DECIMAL_PLACES = 2
+# 18 digits of paise fit a 64-bit integer with room for sums.
+MAX_DIGITS = 18
+
+SPELLING = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?", re.ASCII)
+WRONG = 'Write an amount such as "150.50": digits, and at most two after the point.'
+
+
+def parse(text: str) -> Decimal:
+    """Rupees from their one spelling: no sign, exponent, space or leading zero. Raises ValidationError."""
+    if not SPELLING.fullmatch(text):
+        raise ValidationError(WRONG, code="invalid")
+    return Decimal(text).quantize(Decimal("0.01"))
+
+
+def show(amount: Decimal) -> str:
+    return f"{amount:.2f}"
+
+
+class MoneyField(models.DecimalField):
+    """Rupees in Python, a BIGINT of paise in the database.
+
+    A decimal column would be a float on SQLite, and could be NaN on PostgreSQL. Anything finer than a paisa, not
+    finite or out of range raises ValidationError instead of being rounded. Arithmetic belongs to Python, on a
+    locked row: in SQL the column counts paise, so `F("balance") + 1` would add one paisa.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs |= {"max_digits": MAX_DIGITS, "decimal_places": DECIMAL_PLACES}
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["max_digits"], kwargs["decimal_places"]
+        return name, path, args, kwargs
+
+    def get_internal_type(self) -> str:
+        return "BigIntegerField"
+
+    def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
+        return None if value is None else Decimal(value).scaleb(-DECIMAL_PLACES)
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = models.Field.get_prep_value(self, value)
+        return value if value is None or hasattr(value, "as_sql") else self._paise(value)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return value if prepared else self.get_prep_value(value)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return self.get_db_prep_value(value, connection)
+
+    def _paise(self, value: Any) -> int:
+        paise = self.to_python(value).scaleb(DECIMAL_PLACES)
+        if paise != int(paise) or abs(paise) >= 10**MAX_DIGITS:
+            raise ValidationError(f"{value} is no amount in whole paise.", code="invalid")
+        return int(paise)
+
+
+class AmountField(serializers.Field):
+    """More than zero rupees: a string, or a JSON number read digit for digit. Shown with two places."""
+
+    pattern = f"^{SPELLING.pattern}$"
+    default_error_messages = {"invalid": WRONG, "not_positive": "The amount must be more than zero."}
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
+            self.fail("invalid")
+        amount = parse(str(data))
+        if amount <= 0:
+            self.fail("not_positive")
+        return amount
+
+    def to_representation(self, value: Decimal) -> str:
+        return show(value)
+
+
+class AmountFormField(forms.CharField):
+    """An amount in a query string or a form; zero is one too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        return parse(text) if text else None

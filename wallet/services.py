@@ -1,0 +1,358 @@
+"""The only writer of wallets and of the ledger.
+
+Every operation is one durable database transaction of the same five steps:
+
+1. lock the wallets that take part, in the order of their primary keys, with one query;
+2. look the idempotency key up: a repeat gets its first receipt, whatever has become of the wallets since;
+3. check every rule on the locked rows, and nowhere else;
+4. write the balances, with one statement;
+5. add the ledger row.
+
+Either all of it is committed or nothing is. Amounts are in rupees. What the rules are called is in `exceptions.py`.
+"""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.db.models import Q, QuerySet
+from django.db.transaction import atomic
+from django.http import Http404
+from django.utils import timezone
+
+from lokanetra.errors import ServerBusy
+from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
+from users.exceptions import TokenNotValid
+from users.models import UserProfile
+from wallet import exceptions
+from wallet.models import Wallet
+from wallet.money import show
+
+# Deadlock, lock time-out, serialization failure: the database gave up on one of several, and may not the next time.
+WORTH_RETRYING = ("40P01", "55P03", "40001")
+# The key of two requests that locked different wallets meets in the index; one of them looks it up again.
+KEY_CONSTRAINT = "transactions_transaction_key_once"
+MOST_TRIES = 3
+# Seconds; enough to let the other one finish, random so that two do not meet again.
+LONGEST_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an operation did. `balance` is that of the wallet it was made for, after it."""
+
+    transaction: Transaction
+    balance: Decimal
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for what: all that the idempotency key stands for."""
+
+    user_id: int
+    operation: str
+    amount: Decimal | None
+    remarks: str
+    key: str | None
+    wallet_id: int | None = None
+    to: str | None = None
+    transaction_id: int | None = None
+
+    @property
+    def hash(self) -> str | None:
+        if self.key is None:
+            return None
+        amount = None if self.amount is None else show(self.amount)
+        told = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+
+def all_or_nothing(operation: Operation) -> Operation:
+    """One durable transaction. A conflict with another one is retried as a whole, any other fault told for what it is.
+
+    Raises ServerBusy when nothing was changed, OutcomeUnknown when the connection broke while committing.
+    """
+
+    @wraps(operation)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for attempt in range(1, MOST_TRIES + 1):
+            try:
+                return _once(operation, *args, **kwargs)
+            except (OperationalError, InterfaceError, IntegrityError) as fault:
+                if not _is_worth_retrying(fault):
+                    if isinstance(fault, IntegrityError):
+                        raise
+                    raise ServerBusy from fault
+                if attempt < MOST_TRIES:
+                    time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
+        raise ServerBusy
+
+    return wrapper  # type: ignore[return-value]
+
+
+@all_or_nothing
+def credit(
+    *, user_id: int, amount: Decimal, remarks: str = "", key: str | None = None, wallet_id: int | None = None
+) -> Receipt:
+    """Add ``amount`` (rupees) to the user's wallet, or for staff to the wallet ``wallet_id``.
+
+    Repeating ``key`` returns the first receipt and moves nothing.
+
+    Raises WalletFrozen, LimitExceeded, KeyReused.
+    """
+    return _adjust(Request(user_id, CREDIT, amount, remarks, key, wallet_id))
+
+
+@all_or_nothing
+def debit(
+    *, user_id: int, amount: Decimal, remarks: str = "", key: str | None = None, wallet_id: int | None = None
+) -> Receipt:
+    """Take ``amount`` (rupees) from the user's wallet, or for staff from the wallet ``wallet_id``.
+
+    Repeating ``key`` returns the first receipt and moves nothing.
+
+    Raises InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused.
+    """
+    return _adjust(Request(user_id, DEBIT, amount, remarks, key, wallet_id))
+
+
+@all_or_nothing
+def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", key: str | None = None) -> Receipt:
+    """Move ``amount`` (rupees) from the user's wallet to that of the E.164 number ``to``, or change nothing.
+
+    Both wallets are locked in the order of their keys, so opposite transfers queue and cannot deadlock.
+    Repeating ``key`` returns the first receipt and moves nothing.
+
+    Raises InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, WalletFrozen, LimitExceeded,
+    KeyReused.
+    """
+    request = Request(user_id, TRANSFER, amount, remarks, key, to=to)
+    wallets = _locked(user__in=UserProfile.objects.filter(Q(pk=user_id) | Q(phone_number=to)))
+    payer = next((wallet for wallet in wallets if wallet.user_id == user_id), None) or _nothing()
+    first = _first(request)
+    if first:
+        return _replay(first, request, payer.pk)
+    receiver = next((wallet for wallet in wallets if wallet.user.phone_number == to), None)
+    _check_owner(payer)
+    if receiver is None:
+        raise exceptions.RecipientNotFound
+    if receiver.pk == payer.pk:
+        raise exceptions.SelfTransfer
+    _check_amount(amount)
+    _check_funds(payer, amount)
+    _check_recipient(receiver, amount)
+    return _move(request, payer, receiver, of=payer)
+
+
+@all_or_nothing
+def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None = None) -> Receipt:
+    """Undo a transaction with a new one, its sides swapped; ``balance`` is that of the wallet that paid at first,
+    or for a credit of the one that received. Once per transaction.
+
+    Repeating ``key`` returns the first receipt and moves nothing.
+
+    Raises Http404, AlreadyReversed, NotReversible, InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused.
+    """
+    original = Transaction.objects.filter(pk=transaction_id).first()
+    if original is None:
+        raise Http404
+    request = Request(user_id, "REVERSAL", None, remarks, key, transaction_id=transaction_id)
+    wallets = {wallet.pk: wallet for wallet in _locked(pk__in=[original.sender_id, original.receiver_id])}
+    payer, receiver = wallets.get(original.receiver_id or 0), wallets.get(original.sender_id or 0)
+    of = receiver or payer
+    assert of
+    first = _first(request)
+    if first:
+        return _replay(first, request, of.pk)
+    _check_reversible(original)
+    for wallet in wallets.values():
+        _check_not_frozen(wallet)
+    if payer:
+        _check_funds(payer, original.amount)
+    if receiver:
+        _check_room(receiver, original.amount)
+    return _move(request, payer, receiver, of=of, reverses=original)
+
+
+@all_or_nothing
+def set_status(*, wallet_id: int, status: Wallet.Status) -> Wallet:
+    """Freeze a wallet, which then neither pays nor receives, or unfreeze it. Raises Http404."""
+    (wallet,) = _locked(pk=wallet_id) or _nothing()
+    wallet.status = status
+    wallet.save(update_fields=["status"])
+    return wallet
+
+
+# --- The five steps ---------------------------------------------------------------------------------
+
+
+def _adjust(request: Request) -> Receipt:
+    """A credit or a debit: money comes from the world outside, or leaves for it."""
+    mine = request.wallet_id is None
+    wanted = {"user": request.user_id} if mine else {"pk": request.wallet_id}
+    (wallet,) = _locked(**wanted) or _nothing()
+    first = _first(request)
+    if first:
+        return _replay(first, request, wallet.pk)
+    if mine:
+        _check_owner(wallet)
+    assert request.amount
+    _check_not_frozen(wallet)
+    _check_amount(request.amount)
+    if request.operation == DEBIT:
+        _check_funds(wallet, request.amount)
+        return _move(request, wallet, None, of=wallet)
+    _check_room(wallet, request.amount)
+    return _move(request, None, wallet, of=wallet)
+
+
+def _locked(**wanted: Any) -> list[Wallet]:
+    """The wallets and their accounts, locked. In the order of their keys, or opposite transfers deadlock; the accounts
+    too, or a deactivation that was committed while the lock was awaited is not seen; without the keys, or the ledger's
+    foreign keys wait for the lock."""
+    rows: QuerySet[Wallet] = Wallet.objects.filter(**wanted).select_related("user")
+    return list(rows.select_for_update(no_key=True, of=("self", "user")).order_by("pk"))
+
+
+def _first(request: Request) -> Transaction | None:
+    """The transaction that this user's key stands for already."""
+    if request.key is None:
+        return None
+    return Transaction.objects.with_names().filter(initiated_by=request.user_id, idempotency_key=request.key).first()
+
+
+def _replay(first: Transaction, request: Request, wallet_id: int) -> Receipt:
+    if first.request_hash != request.hash:
+        raise exceptions.KeyReused
+    paid = first.sender_id == wallet_id
+    balance = first.sender_balance if paid else first.receiver_balance
+    assert balance is not None
+    return Receipt(first, balance, replayed=True)
+
+
+def _move(
+    request: Request,
+    payer: Wallet | None,
+    receiver: Wallet | None,
+    *,
+    of: Wallet,
+    reverses: Transaction | None = None,
+) -> Receipt:
+    amount = reverses.amount if reverses else request.amount
+    assert amount
+    if payer:
+        payer.balance -= amount
+    if receiver:
+        receiver.balance += amount
+    Wallet.objects.bulk_update([wallet for wallet in (payer, receiver) if wallet], ["balance"])
+    row = Transaction.objects.create(
+        transaction_type=_type_of(payer, receiver),
+        sender=payer,
+        receiver=receiver,
+        amount=amount,
+        sender_balance=payer and payer.balance,
+        receiver_balance=receiver and receiver.balance,
+        remarks=request.remarks,
+        timestamp=_now(),
+        initiated_by_id=request.user_id,
+        idempotency_key=request.key,
+        request_hash=request.hash,
+        reverses=reverses,
+    )
+    return Receipt(row, of.balance)
+
+
+def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
+    if payer and receiver:
+        return TRANSFER
+    return DEBIT if payer else CREDIT
+
+
+def _now() -> datetime:
+    """Taken under the lock, so that a wallet's rows are in the order of their times too."""
+    return timezone.now()
+
+
+def _nothing() -> NoReturn:
+    raise Http404
+
+
+# --- The rules, on locked rows ----------------------------------------------------------------------
+
+
+def _check_owner(wallet: Wallet) -> None:
+    if not wallet.user.is_active:
+        raise TokenNotValid
+    _check_not_frozen(wallet)
+
+
+def _check_not_frozen(wallet: Wallet) -> None:
+    if wallet.is_frozen:
+        raise exceptions.WalletFrozen
+
+
+def _check_amount(amount: Decimal) -> None:
+    if amount > settings.WALLET_MAX_AMOUNT:
+        raise exceptions.LimitExceeded(f"At most {show(settings.WALLET_MAX_AMOUNT)} moves at once.")
+
+
+def _check_funds(wallet: Wallet, amount: Decimal) -> None:
+    if wallet.balance < amount:
+        told = f"The wallet holds {show(wallet.balance)}, {show(amount)} was asked for."
+        raise exceptions.InsufficientFunds(told)
+
+
+def _check_room(wallet: Wallet, amount: Decimal) -> None:
+    if wallet.balance + amount > settings.WALLET_MAX_BALANCE:
+        raise exceptions.LimitExceeded(f"A wallet holds at most {show(settings.WALLET_MAX_BALANCE)}.")
+
+
+def _check_recipient(wallet: Wallet, amount: Decimal) -> None:
+    too_full = wallet.balance + amount > settings.WALLET_MAX_BALANCE
+    if too_full or wallet.is_frozen or not wallet.user.is_active:
+        raise exceptions.RecipientUnavailable
+
+
+def _check_reversible(original: Transaction) -> None:
+    if original.reverses_id:
+        raise exceptions.NotReversible
+    if Transaction.objects.filter(reverses=original).exists():
+        raise exceptions.AlreadyReversed
+
+
+# --- Faults -----------------------------------------------------------------------------------------
+
+
+def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    committing = False
+    try:
+        with atomic(durable=True):
+            result = operation(*args, **kwargs)
+            committing = True
+    except (OperationalError, InterfaceError) as fault:
+        rolled_back = _sqlstate(fault).startswith("40")
+        if committing and not rolled_back:
+            raise exceptions.OutcomeUnknown from fault
+        raise
+    return result
+
+
+def _is_worth_retrying(fault: DatabaseError) -> bool:
+    return _sqlstate(fault) in WORTH_RETRYING or KEY_CONSTRAINT in str(fault)
+
+
+def _sqlstate(fault: BaseException) -> str:
+    return getattr(fault.__cause__, "sqlstate", None) or ""

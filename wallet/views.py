@@ -1,0 +1,104 @@
+"""`/wallet/`: one's own money, and the wallets as staff see them."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+
+from lokanetra.endpoints import Endpoints, endpoint
+from lokanetra.pagination import NumberedPages
+from users.permissions import IsStaff
+from wallet import exceptions, serializers, services
+from wallet.filters import WalletFilter
+from wallet.models import Wallet, WalletQuerySet
+from wallet.permissions import MayAdjust
+
+PAYING = [exceptions.WalletFrozen, exceptions.LimitExceeded, exceptions.KeyReused, exceptions.OutcomeUnknown]
+
+
+class WalletViewSet(Endpoints):
+    @action(detail=False)
+    @endpoint(gives=serializers.BalanceSerializer)
+    def balance(self, request: Request) -> Wallet:
+        """Show one's own balance."""
+        return get_object_or_404(Wallet.objects.select_related("user"), user=request.user)
+
+    @action(detail=False, methods=["post"])
+    @endpoint(
+        takes=serializers.PaymentSerializer,
+        gives=serializers.ReceiptSerializer,
+        money=True,
+        errors=[exceptions.SelfCreditDisabled, *PAYING],
+    )
+    def credit(self, request: Request, **payment: Any) -> services.Receipt:
+        """Put money into one's own wallet.
+
+        For development and demonstrations: a production server refuses it, for a user who credits himself
+        prints money.
+        """
+        if not settings.WALLET_SELF_CREDIT:
+            raise exceptions.SelfCreditDisabled
+        return services.credit(user_id=request.user.pk, **payment)
+
+    @action(detail=False, methods=["post"])
+    @endpoint(
+        takes=serializers.PaymentSerializer,
+        gives=serializers.ReceiptSerializer,
+        money=True,
+        errors=[exceptions.InsufficientFunds, *PAYING],
+    )
+    def debit(self, request: Request, **payment: Any) -> services.Receipt:
+        """Take money out of one's own wallet."""
+        return services.debit(user_id=request.user.pk, **payment)
+
+    @action(detail=False, methods=["post"])
+    @endpoint(
+        takes=serializers.TransferSerializer,
+        gives=serializers.ReceiptSerializer,
+        money=True,
+        errors=[
+            exceptions.InsufficientFunds,
+            exceptions.SelfTransfer,
+            exceptions.RecipientNotFound,
+            exceptions.RecipientUnavailable,
+            *PAYING,
+        ],
+    )
+    def transfer(self, request: Request, **payment: Any) -> services.Receipt:
+        """Send money to the wallet of another phone number."""
+        return services.transfer(user_id=request.user.pk, **payment)
+
+
+class WalletAdminViewSet(Endpoints):
+    lookup_value_regex = "[0-9]{1,18}"
+
+    @endpoint(gives=serializers.WalletSerializer, filters=WalletFilter, pages=NumberedPages, allow=IsStaff)
+    def list(self, request: Request) -> WalletQuerySet:
+        """List the wallets, newest first."""
+        return Wallet.objects.select_related("user").order_by("-id")
+
+    @action(detail=True, methods=["post"])
+    @endpoint(
+        takes=serializers.AdjustmentSerializer,
+        gives=serializers.ReceiptSerializer,
+        money=True,
+        allow=MayAdjust,
+        errors=PAYING,
+    )
+    def credit(self, request: Request, pk: str, **payment: Any) -> services.Receipt:
+        """Put money into a wallet: how it enters in production."""
+        return services.credit(user_id=request.user.pk, wallet_id=int(pk), **payment)
+
+    @action(detail=True, methods=["post"])
+    @endpoint(
+        takes=serializers.AdjustmentSerializer,
+        gives=serializers.ReceiptSerializer,
+        money=True,
+        allow=MayAdjust,
+        errors=[exceptions.InsufficientFunds, *PAYING],
+    )
+    def debit(self, request: Request, pk: str, **payment: Any) -> services.Receipt:
+        """Take money out of a wallet: how it leaves in production."""
+        return services.debit(user_id=request.user.pk, wallet_id=int(pk), **payment)
