@@ -46,7 +46,7 @@ class IdempotencyKeyInvalid(Problem):
     default_detail = "An Idempotency-Key is 1 to 255 printable ASCII characters."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Contract:
     """The terms of one endpoint."""
 

@@ -66,6 +66,7 @@ def from_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         detail = f"Nothing is here, but there is {request.path}/ with a slash at the end."
     content = JSONRenderer().render(body(response.status_code, code, detail))
     problem = HttpResponse(content, status=response.status_code, content_type=ProblemRenderer.media_type)
+    problem["Content-Length"] = str(len(content))
     for name in ("Allow", "Retry-After"):
         if name in response:
             problem[name] = response[name]

@@ -23,11 +23,8 @@ def request_id(get_response: Handler) -> Handler:
     def middleware(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
         current = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
-        token = logs.request_id.set(current)
-        try:
-            response = get_response(request)
-        finally:
-            logs.request_id.reset(token)
+        logs.request_id.set(current)  # not reset: Django logs a 4xx only after the last middleware
+        response = get_response(request)
         response["X-Request-Id"] = current
         return response
 
