@@ -1,6 +1,6 @@
 """The cast of all tests, and the check of the books that follows each of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -91,14 +91,14 @@ def flush_goes_round_the_triggers(django_db_setup: None) -> None:
     """The ledger refuses TRUNCATE and DELETE; only emptying the test database between tests may go round that."""
     original = connection.ops.execute_sql_flush
 
-    def execute_sql_flush(statements: list[str]) -> None:
+    def execute_sql_flush(statements: Iterable[str]) -> None:
         if connection.vendor == "postgresql":
             original(["SET LOCAL session_replication_role = replica", *statements])
         else:
             triggers = _triggers()
             original([*(f"DROP TRIGGER {name}" for name in triggers), *statements, *triggers.values()])
 
-    connection.ops.execute_sql_flush = execute_sql_flush
+    connection.ops.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign, assignment]
 
 
 def _triggers() -> dict[str, str]:

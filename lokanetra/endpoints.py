@@ -26,6 +26,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ViewSet
 
 from lokanetra.errors import Problem
+from lokanetra.pagination import KeysetPages, NumberedPages
 
 PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -56,7 +57,7 @@ class Contract:
     allow: type[BasePermission] = IsAuthenticated
     errors: Sequence[type[APIException]] = ()
     filters: type[FilterSet] | None = None
-    pages: type | None = None
+    pages: type[KeysetPages] | type[NumberedPages] | None = None
     money: bool = False
 
     @property

@@ -9,7 +9,7 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +22,10 @@ _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True}
 _BOOLEANS |= {"false": False, "off": False, "no": False, "0": False}
 
 
+@overload
+def text(name: str) -> str | None: ...
+@overload
+def text(name: str, default: str) -> str: ...
 def text(name: str, default: str | None = None) -> str | None:
     return os.environ.get(name, "").strip() or default
 
@@ -47,7 +51,7 @@ def money(name: str, default: str) -> Decimal:
 
 def listing(name: str, default: str = "") -> list[str]:
     """Comma-separated values."""
-    return [part.strip() for part in (text(name, default) or "").split(",") if part.strip()]
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
 def rate(name: str, default: str) -> tuple[int, int] | None:
@@ -62,7 +66,7 @@ def rate(name: str, default: str) -> tuple[int, int] | None:
 def database(name: str, default: str) -> dict[str, Any]:
     """A database URL as Django's settings. On SQLite a relative path is relative to the project."""
     try:
-        config = dict(dj_database_url.parse(text(name, default) or default))
+        config: dict[str, Any] = dict(dj_database_url.parse(text(name, default)))
     except ValueError as error:  # its own message, not the URL: that one holds a password
         raise ImproperlyConfigured(f"{name} cannot be read as a database URL: {error}") from error
     if config["ENGINE"].endswith("sqlite3"):
@@ -94,7 +98,7 @@ def cache(name: str) -> dict[str, str]:
 
 def secret(name: str, development: str | None) -> str:
     """A secret of at least 50 characters; `development` stands in for it where one is given."""
-    value = text(name, development)
+    value = text(name) or development
     if value is None:
         raise ImproperlyConfigured(
             f"{name} is required when DEBUG is off. Make one with: "
@@ -111,7 +115,7 @@ def secret_or_derived(name: str, master: str) -> str:
 
 
 def _matching(name: str, pattern: str, wanted: str, default: str) -> str:
-    value = text(name, default) or ""
+    value = text(name, default)
     if not re.fullmatch(pattern, value, re.ASCII):
         raise ImproperlyConfigured(f"{name} is {value!r}: write {wanted}.")
     return value

@@ -114,8 +114,8 @@ def _flat(messages: Any) -> list[str]:
 
 def _headers_of(exc: exceptions.APIException) -> dict[str, str]:
     headers = {}
-    if getattr(exc, "auth_header", None):
-        headers["WWW-Authenticate"] = exc.auth_header
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
     if exc.status_code in (429, 503):
         headers["Retry-After"] = str(max(1, round(getattr(exc, "wait", None) or 0)))
     return headers

@@ -113,7 +113,7 @@ class NumberedPages:
     def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:
         """The fields of a page, for the documentation."""
         exact = serializers.BooleanField(required=False, help_text="Only there, and false, when `count` is capped.")
-        return {"count": serializers.IntegerField(), "count_is_exact": exact} | KeysetPages.serializer(row)
+        return {"count": serializers.IntegerField(), "count_is_exact": exact, **KeysetPages.serializer(row)}
 
     def _count(self, rows: QuerySet) -> None:
         found = rows.order_by().values("pk")[: MAX_ROWS + 1].count()

@@ -91,7 +91,7 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)  # type: ignore[assignment]
 
     class Meta:
         ref_name = "Problem"
@@ -203,7 +203,7 @@ class EndpointSchema(SwaggerAutoSchema):
 
 
 @cache
-def answer_of(contract: Contract) -> type[serializers.Serializer] | None:
+def answer_of(contract: Contract) -> type[serializers.BaseSerializer] | None:
     """The serializer of the whole answer: where there are pages, of a page."""
     if contract.gives is None or contract.pages is None:
         return contract.gives
@@ -225,7 +225,7 @@ def _query(name: str, kind: str, description: str, **more: Any) -> openapi.Param
 
 def _filter_parameter(name: str, found: Any) -> openapi.Parameter:
     choices = [str(value) for value, _ in found.extra.get("choices", []) if value]
-    text = found.label or inspect.getdoc(type(found)).splitlines()[0]
+    text = found.label or (inspect.getdoc(type(found)) or "").splitlines()[0]
     return _query(name, openapi.TYPE_STRING, text, **({"enum": choices} if choices else {}))
 
 

@@ -1,32 +1,31 @@
 """`/transactions/`: one's own history, and the whole ledger as staff see it."""
 
 from rest_framework.decorators import action
-from rest_framework.request import Request
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import KeysetPages, NumberedPages
 from transactions.filters import HistoryFilter, StaffFilter
 from transactions.models import Transaction, TransactionQuerySet
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
-from users.permissions import IsStaff
+from users.permissions import Authenticated, IsStaff
 
 
 class TransactionViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
     @endpoint(gives=EntrySerializer, filters=HistoryFilter, pages=KeysetPages)
-    def list(self, request: Request) -> list[TransactionQuerySet]:
+    def list(self, request: Authenticated) -> list[TransactionQuerySet]:
         """Show one's own history, newest first."""
         return Transaction.objects.visible_to(request.user)
 
     @endpoint(gives=EntrySerializer)
-    def retrieve(self, request: Request, pk: str) -> Transaction:
+    def retrieve(self, request: Authenticated, pk: str) -> Transaction:
         """Show one transaction of one's own."""
         return Transaction.objects.one_visible_to(request.user, int(pk))
 
     @action(detail=False, url_path="admin-list")
     @endpoint(gives=StaffEntrySerializer, filters=StaffFilter, pages=NumberedPages, allow=IsStaff)
-    def admin_list(self, request: Request) -> TransactionQuerySet:
+    def admin_list(self, request: Authenticated) -> TransactionQuerySet:
         """List all transactions, newest first.
 
         `count` is exact up to 10,000; above that it is 10000, and `count_is_exact` is false.

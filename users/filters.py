@@ -11,7 +11,7 @@ from users.models import UserProfile, UserQuerySet
 
 
 class PhoneFormField(forms.CharField):
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> str | None:
         text = super().to_python(value)
         return phones.parse(text) if text else text
 

@@ -41,7 +41,7 @@ class UserProfile(AbstractUser):
     )
     token_version = models.PositiveIntegerField(default=0, editable=False)
 
-    objects = UserProfileManager()
+    objects = UserProfileManager()  # type: ignore[misc]
 
     class Meta:
         verbose_name = "user"
@@ -49,17 +49,19 @@ class UserProfile(AbstractUser):
         constraints = [
             models.CheckConstraint(
                 name="users_userprofile_phone_is_e164",
-                condition=Q(phone_number__startswith="+")
-                & Exact(Digits(Substr("phone_number", 2)), Value(""))
-                & GreaterThanOrEqual(Length("phone_number"), 8)
-                & LessThanOrEqual(Length("phone_number"), 16),
+                condition=Q(
+                    Q(phone_number__startswith="+"),
+                    Exact(Digits(Substr("phone_number", 2)), Value("")),
+                    GreaterThanOrEqual(Length("phone_number"), 8),
+                    LessThanOrEqual(Length("phone_number"), 16),
+                ),
             )
         ]
 
     @property
     def phone(self) -> str | None:
         """The phone number as people write it."""
-        return phones.show(self.phone_number)
+        return self.phone_number and phones.show(self.phone_number)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with atomic():  # the account and its wallet, or neither

@@ -76,7 +76,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         raise
     OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
     shown = code if settings.OTP_ECHO else None
-    return Sent(phones.show(phone_number) or "", shown, int(LIFETIME.total_seconds()), cooldown)
+    return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
 
 
 def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, dict[str, str]]:

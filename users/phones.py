@@ -32,10 +32,8 @@ def parse(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def show(e164: str | None) -> str | None:
-    """National digits for the home region, E.164 for any other; None stays None."""
-    if e164 is None:
-        return None
+def show(e164: str) -> str:
+    """National digits for the home region, E.164 for any other."""
     number = phonenumbers.parse(e164)
     if phonenumbers.region_code_for_number(number) != settings.PHONE_REGION:
         return e164

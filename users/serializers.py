@@ -19,7 +19,7 @@ class PhoneField(Text):
     def to_internal_value(self, data: Any) -> str:
         return phones.parse(super().to_internal_value(data))
 
-    def to_representation(self, value: str) -> str | None:
+    def to_representation(self, value: str) -> str:
         return phones.show(value)
 
 

@@ -30,5 +30,5 @@ def send(*, to: str, text: str) -> None:
 
 
 def _url(to: str) -> str:
-    url = settings.OTP_SMS_URL.replace("{phone}", quote(to, safe=""))
+    url = (settings.OTP_SMS_URL or "").replace("{phone}", quote(to, safe=""))
     return f"{url}{'&' if '?' in url else '?'}{TIMEOUTS}"

@@ -24,7 +24,7 @@ LONGEST_TOKEN = 1024
 class LoginAuthentication(JWTAuthentication):
     """Bearer access tokens, of accounts that are active and have not logged out everywhere since."""
 
-    def authenticate(self, request: Request) -> tuple[UserProfile, Token] | None:
+    def authenticate(self, request: Request) -> tuple[UserProfile, Token] | None:  # type: ignore[override]
         header = self.get_header(request)
         if header is None or header.split(maxsplit=1)[:1] != [b"Bearer"]:
             return None

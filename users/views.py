@@ -14,7 +14,7 @@ from users import accounts, otp, serializers, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable, TokenNotValid, TokenReused, TooManyRequests
 from users.filters import UserFilter
 from users.models import UserProfile, UserQuerySet
-from users.permissions import IsStaff, IsSuperuser
+from users.permissions import Authenticated, IsStaff, IsSuperuser
 
 
 class AuthViewSet(Endpoints):
@@ -67,7 +67,7 @@ class AuthViewSet(Endpoints):
 
     @action(detail=False, methods=["post"])
     @endpoint(takes=serializers.RefreshSerializer, status=204, errors=[TokenNotValid])
-    def logout(self, request: Request, refresh: str) -> None:
+    def logout(self, request: Authenticated, refresh: str) -> None:
         """End the login of a refresh token.
 
         The refresh token is dead at once; the access token lives out its ten minutes.
@@ -76,7 +76,7 @@ class AuthViewSet(Endpoints):
 
     @action(detail=False, methods=["post"], url_path="logout-all")
     @endpoint(status=204)
-    def logout_all(self, request: Request) -> None:
+    def logout_all(self, request: Authenticated) -> None:
         """End every login of the caller.
 
         Every refresh and access token is dead at once.
@@ -85,13 +85,13 @@ class AuthViewSet(Endpoints):
 
     @action(detail=False)
     @endpoint(gives=serializers.ProfileSerializer)
-    def me(self, request: Request) -> UserProfile:
+    def me(self, request: Authenticated) -> UserProfile:
         """Show one's own account."""
         return request.user
 
     @me.mapping.patch
     @endpoint(takes=serializers.ProfileChangeSerializer, gives=serializers.ProfileSerializer)
-    def change_me(self, request: Request, **changes: str) -> UserProfile:
+    def change_me(self, request: Authenticated, **changes: str) -> UserProfile:
         """Change one's own names and e-mail address."""
         return accounts.change(request.user, **changes)
 
@@ -100,12 +100,12 @@ class UserAdminViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
     @endpoint(gives=serializers.UserSerializer, filters=UserFilter, pages=NumberedPages, allow=IsStaff)
-    def list(self, request: Request) -> UserQuerySet:
+    def list(self, request: Authenticated) -> UserQuerySet:
         """List the accounts, newest first."""
         return UserProfile.objects.order_by("-id")
 
     @endpoint(takes=serializers.NewUserSerializer, gives=serializers.UserSerializer, status=201, allow=IsSuperuser)
-    def create(self, request: Request, **fields: Any) -> UserProfile:
+    def create(self, request: Authenticated, **fields: Any) -> UserProfile:
         """Create an account, its wallet included.
 
         Without a username it is called after its phone number. It logs in with a one-time password.
@@ -113,7 +113,7 @@ class UserAdminViewSet(Endpoints):
         return accounts.create(**fields)
 
     @endpoint(gives=serializers.UserSerializer, allow=IsStaff)
-    def retrieve(self, request: Request, pk: str) -> UserProfile:
+    def retrieve(self, request: Authenticated, pk: str) -> UserProfile:
         """Show an account."""
         return get_object_or_404(UserProfile, pk=pk)
 

@@ -23,7 +23,7 @@ from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 from django.db.transaction import atomic
 from django.http import Http404
@@ -263,8 +263,8 @@ def _move(
         sender=payer,
         receiver=receiver,
         amount=amount,
-        sender_balance=payer and payer.balance,
-        receiver_balance=receiver and receiver.balance,
+        sender_balance=payer.balance if payer else None,
+        receiver_balance=receiver.balance if receiver else None,
         remarks=request.remarks,
         timestamp=_now(),
         initiated_by_id=request.user_id,
@@ -350,7 +350,7 @@ def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return result
 
 
-def _is_worth_retrying(fault: DatabaseError) -> bool:
+def _is_worth_retrying(fault: Exception) -> bool:
     return _sqlstate(fault) in WORTH_RETRYING or KEY_CONSTRAINT in str(fault)
 
 

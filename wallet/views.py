@@ -5,11 +5,10 @@ from typing import Any
 from django.conf import settings
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
-from rest_framework.request import Request
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import NumberedPages
-from users.permissions import IsStaff
+from users.permissions import Authenticated, IsStaff
 from wallet import exceptions, serializers, services
 from wallet.filters import WalletFilter
 from wallet.models import Wallet, WalletQuerySet
@@ -21,7 +20,7 @@ PAYING = [exceptions.WalletFrozen, exceptions.LimitExceeded, exceptions.KeyReuse
 class WalletViewSet(Endpoints):
     @action(detail=False)
     @endpoint(gives=serializers.BalanceSerializer)
-    def balance(self, request: Request) -> Wallet:
+    def balance(self, request: Authenticated) -> Wallet:
         """Show one's own balance."""
         return get_object_or_404(Wallet.objects.select_related("user"), user=request.user)
 
@@ -32,7 +31,7 @@ class WalletViewSet(Endpoints):
         money=True,
         errors=[exceptions.SelfCreditDisabled, *PAYING],
     )
-    def credit(self, request: Request, **payment: Any) -> services.Receipt:
+    def credit(self, request: Authenticated, **payment: Any) -> services.Receipt:
         """Put money into one's own wallet.
 
         For development and demonstrations: a production server refuses it, for a user who credits himself
@@ -49,7 +48,7 @@ class WalletViewSet(Endpoints):
         money=True,
         errors=[exceptions.InsufficientFunds, *PAYING],
     )
-    def debit(self, request: Request, **payment: Any) -> services.Receipt:
+    def debit(self, request: Authenticated, **payment: Any) -> services.Receipt:
         """Take money out of one's own wallet."""
         return services.debit(user_id=request.user.pk, **payment)
 
@@ -66,7 +65,7 @@ class WalletViewSet(Endpoints):
             *PAYING,
         ],
     )
-    def transfer(self, request: Request, **payment: Any) -> services.Receipt:
+    def transfer(self, request: Authenticated, **payment: Any) -> services.Receipt:
         """Send money to the wallet of another phone number."""
         return services.transfer(user_id=request.user.pk, **payment)
 
@@ -75,7 +74,7 @@ class WalletAdminViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
     @endpoint(gives=serializers.WalletSerializer, filters=WalletFilter, pages=NumberedPages, allow=IsStaff)
-    def list(self, request: Request) -> WalletQuerySet:
+    def list(self, request: Authenticated) -> WalletQuerySet:
         """List the wallets, newest first."""
         return Wallet.objects.select_related("user").order_by("-id")
 
@@ -87,7 +86,7 @@ class WalletAdminViewSet(Endpoints):
         allow=MayAdjust,
         errors=PAYING,
     )
-    def credit(self, request: Request, pk: str, **payment: Any) -> services.Receipt:
+    def credit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Put money into a wallet: how it enters in production."""
         return services.credit(user_id=request.user.pk, wallet_id=int(pk), **payment)
 
@@ -99,6 +98,6 @@ class WalletAdminViewSet(Endpoints):
         allow=MayAdjust,
         errors=[exceptions.InsufficientFunds, *PAYING],
     )
-    def debit(self, request: Request, pk: str, **payment: Any) -> services.Receipt:
+    def debit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Take money out of a wallet: how it leaves in production."""
         return services.debit(user_id=request.user.pk, wallet_id=int(pk), **payment)
