@@ -1,5 +1,7 @@
 """`/transactions/`: one's own history, and the whole ledger as staff see it."""
 
+from typing import Any
+
 from rest_framework.decorators import action
 
 from lokanetra.endpoints import Endpoints, endpoint
@@ -8,6 +10,10 @@ from transactions.filters import HistoryFilter, StaffFilter
 from transactions.models import Transaction, TransactionQuerySet
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users.permissions import Authenticated, IsStaff
+from wallet import services
+from wallet.exceptions import PAYING, AlreadyReversed, InsufficientFunds, NotReversible
+from wallet.permissions import MayAdjust
+from wallet.serializers import ReceiptSerializer, RemarksSerializer
 
 
 class TransactionViewSet(Endpoints):
@@ -31,3 +37,18 @@ class TransactionViewSet(Endpoints):
         `count` is exact up to 10,000; above that it is 10000, and `count_is_exact` is false.
         """
         return Transaction.objects.with_names().order_by("-timestamp", "-pk")
+
+    @action(detail=True, methods=["post"])
+    @endpoint(
+        takes=RemarksSerializer,
+        gives=ReceiptSerializer,
+        money=True,
+        allow=MayAdjust,
+        errors=[AlreadyReversed, NotReversible, InsufficientFunds, *PAYING],
+    )
+    def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> services.Receipt:
+        """Undo a transaction with a new one, its sides swapped.
+
+        Once per transaction, and never of a reversal. What the receiver has spent cannot be taken back.
+        """
+        return services.reverse(user_id=request.user.pk, transaction_id=int(pk), **reversal)

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import logging
 import secrets
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.conf import settings
@@ -32,6 +33,7 @@ MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent within the hour, up to this.
 LONGEST_COOLDOWN = timedelta(minutes=5)
 
+UNLIMITED = sys.maxsize
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Nobody needs six codes in ten minutes, nor eleven in a day. Keyed by the address too, so that a stranger who asks
 # for codes uses up his own sends and not those of the number's owner.
@@ -145,12 +147,23 @@ def _check_region(phone_number: str) -> None:
 
 
 def _send_limits(phone_number: str, address: str, caller: str) -> list[tuple[Limit, str]]:
-    found: list[tuple[Limit, str]] = []
+    found = _budget(phone_number)
     if settings.OTP_SENDS_CAPPED:
         found += [(SENDS_PER_CALLER, caller), (SENDS_PER_CALLER_AND_DAY, caller), (SENDS_PER_PHONE, phone_number)]
     if settings.OTP_SENDS_PER_ADDRESS:
         found.append((Limit("otp_send_address", settings.OTP_SENDS_PER_ADDRESS, HOUR), address))
     return found
+
+
+def _budget(phone_number: str) -> list[tuple[Limit, str]]:
+    """The day's budget of messages: every one counts, and at its end numbers without an account get none."""
+    if not settings.OTP_SENDS_PER_DAY:
+        return []
+    budget = Limit("otp_send_day", settings.OTP_SENDS_PER_DAY, DAY)
+    if limits.hits(budget, "all") >= budget.most:
+        logger.error("the day's budget of %s messages is spent", budget.most)
+    known = UserProfile.objects.filter(phone_number=phone_number).exists()
+    return [(replace(budget, most=UNLIMITED) if known else budget, "all")]
 
 
 def _cooldown(caller: str) -> int:

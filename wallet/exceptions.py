@@ -90,3 +90,7 @@ class OutcomeUnknown(Problem):
     status_code = 503
     default_code = "outcome_unknown"
     default_detail = "The connection broke while the payment was being saved. Repeat it with the same Idempotency-Key."
+
+
+# What any operation that moves money may answer.
+PAYING = (WalletFrozen, LimitExceeded, KeyReused, OutcomeUnknown)

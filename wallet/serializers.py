@@ -20,8 +20,12 @@ class TransferSerializer(PaymentSerializer):
     to_phone_number = PhoneField(source="to")
 
 
-class AdjustmentSerializer(PaymentSerializer):
+class RemarksSerializer(serializers.Serializer):
     remarks = Text(max_length=255)
+
+
+class AdjustmentSerializer(RemarksSerializer):
+    amount = AmountField()
 
 
 class ReasonSerializer(serializers.Serializer):

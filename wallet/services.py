@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from lokanetra.errors import ServerBusy
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
+from users import audit
 from users.exceptions import TokenNotValid
 from users.models import UserProfile
 from wallet import exceptions
@@ -188,12 +189,15 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
 
 
 @all_or_nothing
-def set_status(*, wallet_id: int, status: Wallet.Status) -> Wallet:
-    """Freeze a wallet, which then neither pays nor receives, or unfreeze it. Raises Http404."""
-    (wallet,) = _locked(pk=wallet_id) or _nothing()
-    wallet.status = status
-    wallet.save(update_fields=["status"])
-    return wallet
+def freeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
+    """Freeze a wallet: it neither pays nor receives. A payment that holds it now is done first. Raises Http404."""
+    return _set_status(user_id, wallet_id, Wallet.Status.FROZEN, reason)
+
+
+@all_or_nothing
+def unfreeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
+    """Let a wallet pay and receive again. Raises Http404."""
+    return _set_status(user_id, wallet_id, Wallet.Status.ACTIVE, reason)
 
 
 # --- The five steps ---------------------------------------------------------------------------------
@@ -273,6 +277,14 @@ def _move(
         reverses=reverses,
     )
     return Receipt(row, of.balance)
+
+
+def _set_status(user_id: int, wallet_id: int, status: Wallet.Status, reason: str) -> Wallet:
+    (wallet,) = _locked(pk=wallet_id) or _nothing()
+    before, wallet.status = wallet.status, status
+    wallet.save(update_fields=["status"])
+    audit.record(user_id=user_id, on=wallet, what="status", before=before, after=status, reason=reason)
+    return wallet
 
 
 def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:

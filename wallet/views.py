@@ -12,9 +12,7 @@ from users.permissions import Authenticated, IsStaff
 from wallet import exceptions, serializers, services
 from wallet.filters import WalletFilter
 from wallet.models import Wallet, WalletQuerySet
-from wallet.permissions import MayAdjust
-
-PAYING = [exceptions.WalletFrozen, exceptions.LimitExceeded, exceptions.KeyReused, exceptions.OutcomeUnknown]
+from wallet.permissions import MayAdjust, MayChange
 
 
 class WalletViewSet(Endpoints):
@@ -29,7 +27,7 @@ class WalletViewSet(Endpoints):
         takes=serializers.PaymentSerializer,
         gives=serializers.ReceiptSerializer,
         money=True,
-        errors=[exceptions.SelfCreditDisabled, *PAYING],
+        errors=[exceptions.SelfCreditDisabled, *exceptions.PAYING],
     )
     def credit(self, request: Authenticated, **payment: Any) -> services.Receipt:
         """Put money into one's own wallet.
@@ -46,7 +44,7 @@ class WalletViewSet(Endpoints):
         takes=serializers.PaymentSerializer,
         gives=serializers.ReceiptSerializer,
         money=True,
-        errors=[exceptions.InsufficientFunds, *PAYING],
+        errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
     )
     def debit(self, request: Authenticated, **payment: Any) -> services.Receipt:
         """Take money out of one's own wallet."""
@@ -62,7 +60,7 @@ class WalletViewSet(Endpoints):
             exceptions.SelfTransfer,
             exceptions.RecipientNotFound,
             exceptions.RecipientUnavailable,
-            *PAYING,
+            *exceptions.PAYING,
         ],
     )
     def transfer(self, request: Authenticated, **payment: Any) -> services.Receipt:
@@ -84,7 +82,7 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=PAYING,
+        errors=exceptions.PAYING,
     )
     def credit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Put money into a wallet: how it enters in production."""
@@ -96,8 +94,20 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[exceptions.InsufficientFunds, *PAYING],
+        errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
     )
     def debit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Take money out of a wallet: how it leaves in production."""
         return services.debit(user_id=request.user.pk, wallet_id=int(pk), **payment)
+
+    @action(detail=True, methods=["post"])
+    @endpoint(takes=serializers.ReasonSerializer, gives=serializers.WalletSerializer, allow=MayChange)
+    def freeze(self, request: Authenticated, pk: str, reason: str) -> Wallet:
+        """Freeze a wallet: it neither pays nor receives."""
+        return services.freeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
+
+    @action(detail=True, methods=["post"])
+    @endpoint(takes=serializers.ReasonSerializer, gives=serializers.WalletSerializer, allow=MayChange)
+    def unfreeze(self, request: Authenticated, pk: str, reason: str) -> Wallet:
+        """Let a frozen wallet pay and receive again."""
+        return services.unfreeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
