@@ -62,7 +62,7 @@ class Live:
     def workers(self) -> list[int]:
         """The process ids of the server's children, oldest first."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if b"granian" in _command(pid)]
 
     def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None
@@ -172,6 +172,13 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def _environment(database_url: str, gateway: str, workers: int) -> dict[str, str]:
