@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
-from transactions.models import Transaction
+from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
 from users import accounts, tokens
 from users.models import UserProfile
 from wallet import services
@@ -107,7 +107,19 @@ def _triggers() -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
-@pytest.fixture
-def ledger() -> Callable[[], list[tuple]]:
-    """The ledger as rows of (type, amount), oldest first."""
-    return lambda: list(Transaction.objects.order_by("pk").values_list("transaction_type", "amount"))
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The live server's own, where the suite runs on PostgreSQL."""
+    with own_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The production server with three workers, on the kind of database that the suite runs on."""
+    if connection.vendor == "postgresql":
+        url = request.getfixturevalue("postgres").url
+    else:
+        url = f"sqlite:///{tmp_path_factory.mktemp('live')}/db.sqlite3"
+    with live_server(url) as server:
+        yield server

@@ -21,7 +21,7 @@ def otp_delivery(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register
+@register(deploy=True)
 def sqlite_in_production(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return []

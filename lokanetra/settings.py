@@ -227,5 +227,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": ["console"], "propagate": False},
+        # A stranger's Host header is his mistake, answered with a 400: no traceback for it.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+        "apprise": {"level": "WARNING"},
     },
 }

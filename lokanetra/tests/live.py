@@ -5,10 +5,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +66,12 @@ class Live:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"granian" in _command(pid)]
 
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command of the product's, in the server's own environment."""
+        return subprocess.run(
+            command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=check, timeout=120
+        )
+
     def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None
     ) -> Answer:
@@ -97,8 +105,7 @@ class Live:
 
     def check_ledger(self) -> dict[str, Any]:
         """The report of the command, run beside the server."""
-        command = [sys.executable, "manage.py", "check_ledger", "--json"]
-        done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False)
+        done = self.run(sys.executable, "manage.py", "check_ledger", "--json", check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout.splitlines()[0])
 
@@ -116,6 +123,18 @@ def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def own_postgres() -> Iterator["Postgres"]:
+    """Its data lie in the system's temporary folder, where the account that it runs as can reach them."""
+    server = Postgres(Path(tempfile.mkdtemp(prefix="lokanetra-live-")))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @dataclass
@@ -156,7 +175,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         try:
             if condition():
                 return
-        except (Unanswered, psycopg.Error):
+        except (Unanswered, OSError, psycopg.Error):
             pass
         time.sleep(0.05)
     raise TimeoutError(f"not within {SECONDS_TO_START} s")
@@ -195,7 +214,7 @@ def _environment(database_url: str, gateway: str, workers: int) -> dict[str, str
         "OTP_SMS_URL": gateway,
         "OTP_COOLDOWN": "0",
         "OTP_SENDS_PER_ADDRESS": "0",
-        "PORT": str(_free_port()),
+        "PORT": str(free_port()),
         "WORKERS": str(workers),
     }
 
@@ -221,7 +240,7 @@ def _gateway() -> Iterator[tuple[str, dict[str, str]]]:
         server.shutdown()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

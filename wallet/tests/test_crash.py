@@ -13,7 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from lokanetra.tests.live import Answer, Live, Postgres, Unanswered, live_server, wait_for
+from lokanetra.tests.live import Answer, Live, Postgres, Unanswered, live_server, own_postgres, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -67,10 +67,10 @@ class Client:
         return answer
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(postgres: Postgres) -> None:
+def test_nothing_acknowledged_is_lost_and_nothing_happens_twice() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    with live_server(postgres.url, workers=3) as live:
+    with own_postgres() as postgres, live_server(postgres.url, workers=3) as live:
         phones = [f"97000000{number:02}" for number in range(CLIENTS)]
         clients = [
             Client(

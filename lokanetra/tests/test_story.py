@@ -1,0 +1,135 @@
+"""The whole product in one story, as its first users will live it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from rest_framework.test import APIClient
+
+from lokanetra.env import BASE_DIR
+from lokanetra.tests.live import Live, free_port, wait_for
+
+
+@pytest.mark.django_db
+def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_user):
+    asha, ravi = log_in("9999999999"), log_in("9888888888")
+    assert asha.get("/wallet/balance/").json() == {
+        "user": "user_9999999999",
+        "balance": "0.00",
+        "currency": "INR",
+        "status": "ACTIVE",
+    }
+
+    assert asha.post("/wallet/credit/", {"amount": "1000.00"}).json()["balance"] == "1000.00"
+    assert asha.post("/wallet/debit/", {"amount": "200.00", "remarks": "Rent"}).json()["balance"] == "800.00"
+    sent = asha.post("/wallet/transfer/", {"to_phone_number": "9888888888", "amount": "150.50", "remarks": "Lunch"})
+    assert sent.status_code == 200
+    assert sent.json() | {"transaction_id": 0, "timestamp": ""} == {
+        "transaction_id": 0,
+        "transaction_type": "TRANSFER",
+        "amount": "150.50",
+        "balance": "649.50",
+        "sender": "user_9999999999",
+        "receiver": "user_9888888888",
+        "remarks": "Lunch",
+        "timestamp": "",
+    }
+    assert ravi.get("/wallet/balance/").json()["balance"] == "150.50"
+    assert ravi.post("/wallet/debit/", {"amount": "150.51"}).json()["code"] == "insufficient_funds"
+
+    assert [row["transaction_type"] for row in asha.get("/transactions/").json()["results"]] == [
+        "TRANSFER",
+        "DEBIT",
+        "CREDIT",
+    ]
+    assert ravi.get("/transactions/admin-list/").status_code == 403
+    admin = as_user(boss)
+    page = admin.get("/transactions/admin-list/", {"type": "transfer", "sender_phone": "+91 99999 99999"}).json()
+    assert page["count"] == 1
+    assert page["results"][0] | {"id": 0, "timestamp": ""} == {
+        "id": 0,
+        "sender": "user_9999999999",
+        "receiver": "user_9888888888",
+        "sender_phone_number": "9999999999",
+        "receiver_phone_number": "9888888888",
+        "amount": "150.50",
+        "transaction_type": "TRANSFER",
+        "timestamp": "",
+        "remarks": "Lunch",
+    }
+    made = admin.post("/auth/admin/users/", {"phone_number": "9777777777", "first_name": "Meena"})
+    assert made.status_code == 201
+    assert log_in("9777777777").get("/wallet/balance/").json()["balance"] == "0.00"
+    assert {wallet["user"] for wallet in admin.get("/wallet/admin/wallets/").json()["results"]} == {
+        "user_9999999999",
+        "user_9888888888",
+        "user_9777777777",
+        "boss",
+    }
+
+
+def test_a_superuser_with_a_phone_logs_in_as_an_admin(live: Live):
+    """`createsuperuser`, then `assign_phone.sh`, then a code: as the operator of a production server does it."""
+    create = ["createsuperuser", "--no-input", "--username", "admin", "--email", "admin@example.com"]
+    live.run(sys.executable, "manage.py", *create)
+    live.log_in("9888888888")
+
+    def assign_phone(*arguments: str) -> tuple[int, str]:
+        done = live.run("scripts/assign_phone.sh", *arguments, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert assign_phone("admin", "9000000001") == (0, "admin now logs in with 9000000001.\n")
+    assert live.call("GET", "/transactions/admin-list/", token=live.log_in("9000000001")).status == 200
+    refusals = {
+        ("admin", "98888 88888"): "belongs to another account",
+        ("nobody", "9000000002"): "no user 'nobody'",
+        ("admin", "12345"): "'12345'",
+        ("admin", "-1"): "'-1'",
+    }
+    for arguments, reason in refusals.items():
+        status, said = assign_phone(*arguments)
+        assert status == 1
+        assert reason in said
+    assert assign_phone("admin")[0] == 2
+    assert assign_phone("--help")[0] == 0
+
+
+def test_the_flow_in_the_readme_works_as_it_is_pasted(tmp_path):
+    flow = re.search(r"```bash\n(api=.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)[1]
+    with development_server(tmp_path) as address:
+        pasted = flow.replace("127.0.0.1:8000", address)
+        done = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert '"balance":"649.50","currency":"INR"' in done.stdout
+    assert '"balance":"150.50","currency":"INR"' in done.stdout
+
+
+@contextmanager
+def development_server(folder: Path) -> Iterator[str]:
+    """What `run.sh` serves, on a database of its own; its address."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = kept | {"PYTHON_DOTENV_DISABLED": "1", "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
+    address = f"127.0.0.1:{free_port()}"
+    manage = [sys.executable, BASE_DIR / "manage.py"]
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], env=environment, check=True)
+    server = subprocess.Popen([*manage, "runserver", "--noreload", address], env=environment)
+    try:
+        wait_for(lambda: urlopen(f"http://{address}/readyz").status == 200)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def log_in(phone: str) -> APIClient:
+    client = APIClient()
+    code = client.post("/auth/send-otp/", {"phone_number": phone}).json()["otp"]
+    login = client.post("/auth/verify-otp/", {"phone_number": phone, "otp": code})
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {login.json()['access']}")
+    return client
