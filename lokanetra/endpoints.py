@@ -125,6 +125,8 @@ def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., Respo
 class Endpoints(ViewSet):
     """A viewset whose methods are endpoints: who may call one stands in its contract."""
 
+    http_method_names = ["get", "head", "post", "patch"]  # OPTIONS is answered before, to browsers of allowed origins
+
     def contract(self) -> Contract | None:
         """The terms of the method called; None for a method that is not allowed here, which anybody may be told."""
         name = self.action_map.get((self.request.method or "").lower(), "")

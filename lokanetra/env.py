@@ -69,10 +69,13 @@ def database(name: str, default: str) -> dict[str, Any]:
         config: dict[str, Any] = dict(dj_database_url.parse(text(name, default)))
     except ValueError as error:  # its own message, not the URL: that one holds a password
         raise ImproperlyConfigured(f"{name} cannot be read as a database URL: {error}") from error
+    # Connections live as long as their process: a new one costs more than the payment that it carries.
+    config |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     if config["ENGINE"].endswith("sqlite3"):
         return config | _sqlite(config["NAME"])
-    # Connections live as long as their process: a new one costs more than the payment that it carries.
-    return config | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
+    patience = {"connect_timeout": 3, "tcp_user_timeout": 15_000}
+    return config | {"OPTIONS": patience | config.get("OPTIONS", {})}
 
 
 def _sqlite(path: str) -> dict[str, Any]:

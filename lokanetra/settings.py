@@ -136,7 +136,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["lokanetra.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["lokanetra.parsers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "lokanetra.parsers.AlwaysJSON",
-    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "lokanetra.errors.handler",
     "NUM_PROXIES": NUM_PROXIES,
     "UNICODE_JSON": True,
