@@ -85,6 +85,15 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class TrueOrFalse(serializers.BooleanField):
+    """A JSON boolean, and nothing that could be taken for one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 def _exact(literal: str) -> Decimal | float:
     """An exponent stays a float, which no amount accepts."""
     return float(literal) if "e" in literal.lower() else Decimal(literal)

@@ -3,11 +3,12 @@
 from itertools import count
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.transaction import atomic
+from django.shortcuts import get_object_or_404
 
-from users import phones, tokens
+from users import audit, phones, tokens
 from users.models import UserProfile
 
 
@@ -69,6 +70,26 @@ def set_active(user: UserProfile, active: bool) -> None:
         user.save(update_fields=["is_active"])
         if not active:
             tokens.end_all(user)
+
+
+@atomic
+def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
+    """Change another account as staff: `phone_number` (E.164), `is_active`, `is_staff`, names. All of it or nothing.
+
+    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied, and
+    ValidationError when the phone is taken.
+    """
+    user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
+    if not by.is_superuser and (user.is_staff or user.is_superuser or "is_staff" in changes):
+        raise PermissionDenied
+    before = {name: getattr(user, name) for name in changes}
+    if "phone_number" in changes:
+        assign_phone(user, changes["phone_number"])
+    if "is_active" in changes:
+        set_active(user, changes["is_active"])
+    change(user, **changes)
+    audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
+    return user
 
 
 def _free_username(phone_number: str) -> str:

@@ -38,3 +38,8 @@ class HasRight(IsStaff):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return super().has_permission(request, view) and request.user.has_perm(self.right)
+
+
+class MayChangeUsers(HasRight):
+    right = "users.change_userprofile"
+    message = "This needs the right to change users."

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from rest_framework import serializers
 
-from lokanetra.parsers import Text
+from lokanetra.parsers import Text, TrueOrFalse
 from users import phones
 from users.models import UserProfile
 
@@ -102,4 +102,10 @@ class UserSerializer(ProfileSerializer):
 class NewUserSerializer(ProfileChangeSerializer):
     phone_number = PhoneField()
     username = Text(max_length=150, required=False, validators=[UnicodeUsernameValidator()])
-    is_staff = serializers.BooleanField(required=False)
+    is_staff = TrueOrFalse(required=False)
+
+
+class UserChangeSerializer(ProfileChangeSerializer):
+    phone_number = PhoneField(required=False)
+    is_active = TrueOrFalse(required=False)
+    is_staff = TrueOrFalse(required=False)

@@ -14,7 +14,7 @@ from users import accounts, otp, serializers, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable, TokenNotValid, TokenReused, TooManyRequests
 from users.filters import UserFilter
 from users.models import UserProfile, UserQuerySet
-from users.permissions import Authenticated, IsStaff, IsSuperuser
+from users.permissions import Authenticated, IsStaff, IsSuperuser, MayChangeUsers
 
 
 class AuthViewSet(Endpoints):
@@ -116,6 +116,15 @@ class UserAdminViewSet(Endpoints):
     def retrieve(self, request: Authenticated, pk: str) -> UserProfile:
         """Show an account."""
         return get_object_or_404(UserProfile, pk=pk)
+
+    @endpoint(takes=serializers.UserChangeSerializer, gives=serializers.UserSerializer, allow=MayChangeUsers)
+    def partial_update(self, request: Authenticated, pk: str, **changes: Any) -> UserProfile:
+        """Change an account: its phone, its names, whether it is active or staff.
+
+        Only superusers change staff and superusers, and only they make somebody staff. A new phone, and
+        deactivation, end the account's logins.
+        """
+        return accounts.administer(by=request.user, user_id=int(pk), **changes)
 
 
 def address_of(request: Request) -> str:
