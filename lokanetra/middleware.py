@@ -1,14 +1,20 @@
 """What holds for every request: its id, its headers, the form of its errors, the rule of the last slash."""
 
+import logging
 import re
+import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
+from django.utils.functional import SimpleLazyObject
 
 from lokanetra import errors, logs
 from lokanetra.parsers import ProblemRenderer
+
+logger = logging.getLogger("lokanetra.requests")
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -24,11 +30,25 @@ def request_id(get_response: Handler) -> Handler:
         given = request.headers.get("X-Request-Id", "")
         current = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
         logs.request_id.set(current)  # not reset: Django logs a 4xx only after the last middleware
+        start = time.perf_counter()
         response = get_response(request)
         response["X-Request-Id"] = current
+        logger.info("%s %s", request.method, response.status_code, extra={"fields": _fields(request, response, start)})
         return response
 
     return middleware
+
+
+def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[str, Any]:
+    """The route, not the path: that one may hold what a log must not. The user, if the request needed to know."""
+    user = request.__dict__.get("user")
+    return {
+        "method": request.method,
+        "route": getattr(request.resolver_match, "route", None),
+        "status": response.status_code,
+        "milliseconds": round((time.perf_counter() - start) * 1000, 1),
+        "user": None if isinstance(user, SimpleLazyObject) else getattr(user, "pk", None),
+    }
 
 
 def headers(get_response: Handler) -> Handler:

@@ -213,7 +213,11 @@ LOGGING = {
     "filters": {"request_id": {"()": "lokanetra.logs.RequestIdFilter"}},
     "formatters": {
         "json": {"()": "lokanetra.logs.JSONFormatter"},
-        "readable": {"format": "{levelname} {name} [{request_id}] {message}", "style": "{"},
+        "readable": {
+            "()": "lokanetra.logs.ReadableFormatter",
+            "format": "{levelname} {name} [{request_id}] {message}",
+            "style": "{",
+        },
     },
     "handlers": {
         "console": {
@@ -229,5 +233,7 @@ LOGGING = {
         # A stranger's Host header is his mistake, answered with a 400: no traceback for it.
         "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         "apprise": {"level": "WARNING"},
+        # The development server writes lines of its own.
+        "lokanetra.requests": {"level": "WARNING" if DEBUG else "INFO"},
     },
 }

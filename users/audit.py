@@ -1,15 +1,19 @@
 """What staff did: rows of Django's own log, from the console and from the API alike."""
 
 import json
+import logging
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 
+logger = logging.getLogger(__name__)
+
 
 def record(*, user_id: int, on: Model, what: str, **details: Any) -> None:
     """Log that the user did `what` to the object; `details` must be JSON."""
+    logger.info("user %s changed %s of %s %s", user_id, what, on._meta.model_name, on.pk)
     LogEntry.objects.create(
         user_id=user_id,
         content_type=ContentType.objects.get_for_model(on),

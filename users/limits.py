@@ -1,5 +1,6 @@
 """Limits of the door, counted in committed rows: one statement each, so that parallel calls cannot slip through."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,12 +9,14 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
+from rest_framework.throttling import BaseThrottle
 
 from users.exceptions import TooManyRequests
 from users.models import Counter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
+LONGEST_KEY = 128
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,16 @@ class Hit:
     window_start: datetime
 
 
+def address_of(request: Any) -> str:
+    """The client's address, as far as `NUM_PROXIES` proxies are believed."""
+    return BaseThrottle().get_ident(request) or ""
+
+
 def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
     """Count once towards each limit, or towards none. Raises TooManyRequests with the seconds to wait."""
     now, taken = timezone.now(), []
     for limit, key in wanted:
-        hit = Hit(limit.name, key, limit.window_start(now))
+        hit = _hit(limit, key, now)
         taken.append(hit)
         if _count(hit) > limit.most:
             give_back(taken)
@@ -57,7 +65,7 @@ def give_back(hits: Sequence[Hit]) -> None:
 
 def hits(limit: Limit, key: str) -> int:
     """How often the limit was counted towards in the present window."""
-    hit = Hit(limit.name, key, limit.window_start(timezone.now()))
+    hit = _hit(limit, key, timezone.now())
     return _rows(hit).values_list("count", flat=True).first() or 0
 
 
@@ -78,6 +86,12 @@ def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
 def resume(key: str) -> None:
     """Open the door that `pause` closed."""
     Counter.objects.filter(name=COOLDOWN, key=key).delete()
+
+
+def _hit(limit: Limit, key: str, now: datetime) -> Hit:
+    if len(key) > LONGEST_KEY:
+        key = hashlib.sha256(key.encode()).hexdigest()
+    return Hit(limit.name, key, limit.window_start(now))
 
 
 def _rows(hit: Hit) -> Any:

@@ -1,5 +1,6 @@
 """Logins: issue, rotate, end. SimpleJWT makes and reads the tokens; whether they still count is a row's business."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
 from users.exceptions import TokenNotValid, TokenReused
 from users.models import Login, UserProfile
+
+logger = logging.getLogger(__name__)
 
 # A login ends after a month whatever the refreshing, so that a lost phone is not logged in for ever.
 LOGIN_LIFETIME = timedelta(days=30)
@@ -61,12 +64,14 @@ def end(text: str, user: UserProfile) -> None:
     if token.get("user_id") != str(user.pk):
         raise TokenNotValid
     _open_logins(token, timezone.now()).update(ended_at=timezone.now())
+    logger.info("login %s of user %s ended", token.get("sid"), user.pk)
 
 
 def end_all(user: UserProfile) -> None:
     """End every login of the user, access tokens included, at once."""
     UserProfile.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
     Login.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
+    logger.info("all logins of user %s ended", user.pk)
 
 
 def read(kind: type[Token], text: str) -> Any:
@@ -103,6 +108,7 @@ def _refuse(old: Token, now: datetime) -> None:
     in_grace = login.previous_jti == old["jti"] and login.rotated_at and now - login.rotated_at <= REUSE_GRACE
     if not in_grace:
         _open_logins(old, now).update(ended_at=now)
+        logger.warning("login %s ended: an old refresh token of user %s came again", login.pk, login.user_id)
     raise TokenReused
 
 

@@ -6,13 +6,13 @@ from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import NumberedPages
 from users import accounts, otp, serializers, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable, TokenNotValid, TokenReused, TooManyRequests
 from users.filters import UserFilter
+from users.limits import address_of
 from users.models import UserProfile, UserQuerySet
 from users.permissions import Authenticated, IsStaff, IsSuperuser, MayChangeUsers
 
@@ -125,8 +125,3 @@ class UserAdminViewSet(Endpoints):
         deactivation, end the account's logins.
         """
         return accounts.administer(by=request.user, user_id=int(pk), **changes)
-
-
-def address_of(request: Request) -> str:
-    """The client's address, as far as `NUM_PROXIES` proxies are believed."""
-    return BaseThrottle().get_ident(request)

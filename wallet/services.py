@@ -13,6 +13,7 @@ Either all of it is committed or nothing is. Amounts are in rupees. What the rul
 
 import hashlib
 import json
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from users.models import UserProfile
 from wallet import exceptions
 from wallet.models import Wallet
 from wallet.money import show
+
+logger = logging.getLogger(__name__)
 
 # Deadlock, lock time-out, serialization failure: the database gave up on one of several, and may not the next time.
 WORTH_RETRYING = ("40P01", "55P03", "40001")
@@ -91,7 +94,7 @@ def all_or_nothing(operation: Operation) -> Operation:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         for attempt in range(1, MOST_TRIES + 1):
             try:
-                return _once(operation, *args, **kwargs)
+                return _logged(_once(operation, *args, **kwargs))
             except (OperationalError, InterfaceError, IntegrityError) as fault:
                 if not _is_worth_retrying(fault):
                     if isinstance(fault, IntegrityError):
@@ -359,6 +362,16 @@ def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if committing and not rolled_back:
             raise exceptions.OutcomeUnknown from fault
         raise
+    return result
+
+
+def _logged(result: Any) -> Any:
+    """After the commit: a line in the log says what has happened."""
+    if isinstance(result, Receipt) and not result.replayed:
+        row = result.transaction
+        logger.info(
+            "%s of %s: transaction %s by user %s", row.transaction_type, row.amount, row.pk, row.initiated_by_id
+        )
     return result
 
 

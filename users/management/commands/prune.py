@@ -1,0 +1,31 @@
+"""Removes what no longer counts: expired codes, ended logins, old counters. For a nightly job."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db.models import Q
+from django.utils import timezone
+
+from users import limits
+from users.models import OTP, Counter, Login
+from users.tokens import LOGIN_LIFETIME
+
+# The longest window of any limit is a day; what is older than two counts nowhere.
+KEPT = timedelta(days=2)
+
+
+class Command(BaseCommand):
+    help = "Remove expired codes, ended logins and old counters. Safe at any time, and to repeat."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.now()
+        old_window = Q(window_start__lt=now - KEPT) & ~Q(name=limits.COOLDOWN)
+        open_again = Q(name=limits.COOLDOWN, count__lt=now.timestamp() - KEPT.total_seconds())
+        stale = {
+            "codes": OTP.objects.filter(expires_at__lt=now - KEPT),
+            "logins": Login.objects.filter(Q(created_at__lt=now - LOGIN_LIFETIME) | Q(ended_at__lt=now - KEPT)),
+            "counters": Counter.objects.filter(old_window | open_again),
+        }
+        removed = {name: rows.delete()[0] for name, rows in stale.items()}
+        self.stdout.write("Removed " + ", ".join(f"{count} {name}" for name, count in removed.items()) + ".")
