@@ -52,14 +52,20 @@ class Live:
     environment: dict[str, str]
     codes: dict[str, str]
     process: subprocess.Popen = field(init=False)
+    output: Path = field(init=False)
 
     def start(self) -> None:
-        self.process = subprocess.Popen([BASE_DIR / "scripts" / "serve.sh"], env=self.environment)
+        descriptor, path = tempfile.mkstemp(prefix="lokanetra-live-", suffix=".log")
+        self.output = Path(path)
+        command = [BASE_DIR / "scripts" / "serve.sh"]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=descriptor, stderr=subprocess.STDOUT)
+        os.close(descriptor)
         wait_for(lambda: self.call("GET", "/readyz").status == 200)
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=30)
+        self.output.unlink()
 
     def workers(self) -> list[int]:
         """The process ids of the server's children, oldest first."""

@@ -1,0 +1,68 @@
+"""The log says what happened, and to nobody who reads it whose phone, code or token it was."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from lokanetra.logs import JSONFormatter, mask
+from lokanetra.tests.live import Live
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("code sent to +919999999999", "code sent to …99"),
+        ("Key (phone_number)=(+919999999999) already exists", "Key (phone_number)=(…99) already exists"),
+        ("phone=9999999999&page=1", "phone=…99&page=1"),
+        ("Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.c2ln", "Authorization: Bearer [token]"),
+        ("transaction 123456 of 1000000.00 at 2026-01-31", "transaction 123456 of 1000000.00 at 2026-01-31"),
+        ("request 3c92282ddc494c4cb7ba05922a72a957", "request 3c92282ddc494c4cb7ba05922a72a957"),
+    ],
+)
+def test_phones_and_tokens_are_masked_and_nothing_else(text, told):
+    assert mask(text) == told
+
+
+def test_a_traceback_is_masked_too():
+    try:
+        raise ValueError("no such phone: +919999999999")
+    except ValueError:
+        record = logging.LogRecord("users", logging.ERROR, "", 0, "failed for %s", ("9999999999",), sys.exc_info())
+    line = JSONFormatter().format(record)
+    assert "9999999" not in line
+    assert json.loads(line)["message"] == "failed for …99"
+    assert "ValueError" in json.loads(line)["exception"]
+
+
+def test_a_production_log_is_json_lines_without_secrets(live: Live):
+    phone = "9833333333"
+    token = live.log_in(phone)
+    code = live.codes[phone]
+    paid = live.call("POST", "/wallet/credit/", {"amount": "10.00"}, token)
+    live.call("GET", f"/transactions/?phone={phone}", token=token)
+    live.post("/auth/verify-otp/", {"phone_number": phone, "otp": code})
+    live.call("GET", f"/nowhere/{phone}/{token}/", token=token)
+
+    text = live.output.read_text()
+    for secret in (phone, f"+91{phone}", token, code, "Traceback"):
+        assert secret not in text
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    told = {line["request_id"]: line for line in lines if line["logger"] == "lokanetra.requests"}
+    request = told[{name.lower(): value for name, value in paid.headers.items()}["x-request-id"]]
+    assert request | {"time": "", "milliseconds": 0, "user": 0, "request_id": ""} == {
+        "time": "",
+        "level": "INFO",
+        "logger": "lokanetra.requests",
+        "message": "POST 200",
+        "request_id": "",
+        "method": "POST",
+        "route": "wallet/credit/$",
+        "status": 200,
+        "milliseconds": 0,
+        "user": 0,
+    }
+    events = [line["message"] for line in lines if line["request_id"] == request["request_id"]]
+    assert any(event.startswith("CREDIT of 10.00") for event in events)
+    assert any(line["message"] == "login of …33 failed" for line in lines)

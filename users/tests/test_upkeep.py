@@ -1,0 +1,68 @@
+"""What an operator runs at night or by hand: old rows go, and the gateway is tried."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from users import limits, otp, tokens
+from users.models import OTP, Counter, Login
+
+
+def later(monkeypatch, **ago):
+    moment = timezone.now() + timedelta(**ago)
+    monkeypatch.setattr(timezone, "now", lambda: moment)
+
+
+@pytest.fixture
+def traces(asha, settings):
+    """A code that was asked for, a login, and the counters that both leave."""
+    settings.OTP_SENDS_CAPPED, settings.OTP_COOLDOWN = True, 30
+    otp.send(phone_number=asha.phone_number, address="127.0.0.1")
+    tokens.issue(asha)
+
+
+def prune() -> str:
+    out = StringIO()
+    call_command("prune", stdout=out)
+    return out.getvalue()
+
+
+def test_nothing_that_still_counts_is_pruned(traces, monkeypatch):
+    later(monkeypatch, hours=23)
+    assert prune() == "Removed 0 codes, 0 logins, 0 counters.\n"
+
+
+def test_codes_and_counters_go_after_two_days(traces, monkeypatch):
+    assert Counter.objects.filter(name=limits.COOLDOWN).exists()
+    later(monkeypatch, days=4)
+    assert prune() == "Removed 1 codes, 0 logins, 4 counters.\n"
+    assert not OTP.objects.exists()
+    assert not Counter.objects.exists()
+
+
+def test_logins_go_when_they_have_ended(traces, asha, monkeypatch):
+    tokens.issue(asha)
+    Login.objects.filter(pk=Login.objects.earliest("pk").pk).update(ended_at=timezone.now())
+    later(monkeypatch, days=3)
+    assert "1 logins" in prune()
+    later(monkeypatch, days=29)
+    assert "1 logins" in prune()
+
+
+def test_a_test_message_says_whether_the_gateway_took_it(settings):
+    settings.OTP_SMS_URL = "json://127.0.0.1:9/{phone}"
+    with pytest.raises(CommandError, match="did not take"):
+        call_command("send_test_sms", "9999999999")
+    with pytest.raises(CommandError, match="no such phone number"):
+        call_command("send_test_sms", "12345")
+
+
+def test_at_the_end_of_the_budget_known_numbers_still_get_codes(asha, settings, nobody, caplog):
+    settings.OTP_SENDS_PER_DAY = 2
+    sent = [nobody.post("/auth/send-otp/", {"phone_number": f"987000000{turn}"}).status_code for turn in range(4)]
+    assert sent == [201, 201, 429, 429]
+    assert "the day's budget of 2 messages is spent" in caplog.text
+    assert nobody.post("/auth/send-otp/", {"phone_number": "9999999999"}).status_code == 201
