@@ -12,6 +12,8 @@ from rest_framework import serializers
 DECIMAL_PLACES = 2
 # 18 digits of paise fit a 64-bit integer with room for sums.
 MAX_DIGITS = 18
+PAISA = Decimal("0.01")
+RUPEES_END = 10 ** (MAX_DIGITS - DECIMAL_PLACES)
 
 SPELLING = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?", re.ASCII)
 WRONG = 'Write an amount such as "150.50": digits, and at most two after the point.'
@@ -21,7 +23,7 @@ def parse(text: str) -> Decimal:
     """Rupees from their one spelling: no sign, exponent, space or leading zero. Raises ValidationError."""
     if not SPELLING.fullmatch(text):
         raise ValidationError(WRONG, code="invalid")
-    return Decimal(text).quantize(Decimal("0.01"))
+    return Decimal(text).quantize(PAISA)
 
 
 def show(amount: Decimal) -> str:
@@ -62,10 +64,10 @@ class MoneyField(models.DecimalField):
         return self.get_db_prep_value(value, connection)
 
     def _paise(self, value: Any) -> int:
-        paise = self.to_python(value).scaleb(DECIMAL_PLACES)
-        if paise != int(paise) or abs(paise) >= 10**MAX_DIGITS:
+        amount = self.to_python(value)
+        if not -RUPEES_END < amount < RUPEES_END or amount != amount.quantize(PAISA):
             raise ValidationError(f"{value} is no amount in whole paise.", code="invalid")
-        return int(paise)
+        return int(amount.scaleb(DECIMAL_PLACES))
 
 
 class AmountField(serializers.Field):
