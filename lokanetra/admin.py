@@ -1,14 +1,40 @@
-"""What all pages of the admin have in common."""
+"""What all pages of the console have in common."""
 
 from typing import Any
 
+from django.contrib.admin import ShowFacets, site
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import RangeDateFilter
 
+from lokanetra.filters import Moment
 from lokanetra.pagination import MAX_ROWS
+
+# The models of the sidebar, in its order, with their Material symbols.
+ICONS = {
+    "UserProfile": "person",
+    "Wallet": "account_balance_wallet",
+    "Transaction": "swap_horiz",
+    "OTP": "password",
+    "Login": "devices",
+    "Group": "group",
+}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar, as far as the user may see it."""
+    models = {model["object_name"]: model for app in site.get_app_list(request) for model in app["models"]}
+    links = [
+        {"title": models[name]["name"], "link": models[name]["admin_url"], "icon": icon}
+        for name, icon in ICONS.items()
+        if name in models
+    ]
+    return [{"items": links}]
 
 
 class CappedPaginator(Paginator):
@@ -20,13 +46,47 @@ class CappedPaginator(Paginator):
         return rows.order_by().values("pk")[:MAX_ROWS].count() if isinstance(rows, QuerySet) else len(rows)
 
 
-class ReadOnlyAdmin(ModelAdmin):
-    """Rows to look at: nobody adds, changes or deletes them here, superusers neither."""
+class MomentRangeFilter(RangeDateFilter):
+    """From one day, or time, up to another and with it."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        since, until = self._moment("from"), self._moment("to")
+        if since:
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": since[0]})
+        if until:
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": until[1]})
+        return queryset
+
+    def _moment(self, end: str) -> Any:
+        try:
+            return Moment().to_python(self.used_parameters.get(f"{self.parameter_name}_{end}"))
+        except ValidationError as error:
+            raise IncorrectLookupParameters from error
+
+
+class ConsoleAdmin(ModelAdmin):
+    """Lists that stay quick however long they are, and tell nothing but what they show."""
 
     paginator = CappedPaginator
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
     list_per_page = 50
     actions = None
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """By the filters of the list alone: any other column could be guessed at, letter by letter."""
+        filters = tuple(f"{entry if isinstance(entry, str) else entry[0]}_" for entry in self.list_filter)
+        return lookup.startswith(filters) and "\0" not in value and super().lookup_allowed(lookup, value, request)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
+        return (self.search(queryset, term) if term else queryset), False
+
+    def search(self, rows: Any, text: str) -> QuerySet:
+        return rows.matching(text)
+
+
+class ReadOnlyAdmin(ConsoleAdmin):
+    """Rows to look at: nobody adds, changes or deletes them here, superusers neither."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -163,13 +163,21 @@ REDOC_SETTINGS = {"SPEC_URL": "schema", "LAZY_RENDERING": False, "HIDE_HOSTNAME"
 
 # --- Admin ----------------------------------------------------------------------------------------
 
+ICON = (
+    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>"
+    "<rect width='24' height='24' rx='5' fill='%239810fa'/>"
+    "<text x='12' y='18' font-size='16' text-anchor='middle' fill='white'>₹</text></svg>"
+)
 UNFOLD = {
     "SITE_TITLE": "Lokanetra",
     "SITE_HEADER": "Lokanetra",
     "SITE_SYMBOL": "account_balance_wallet",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": ICON}],
     "SITE_URL": "/swagger/",
     "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"navigation": "lokanetra.admin.navigation"},
 }
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- The web ---------------------------------------------------------------------------------------
 

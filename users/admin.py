@@ -2,29 +2,33 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from lokanetra.admin import CappedPaginator, ReadOnlyAdmin
+from lokanetra.admin import ConsoleAdmin, ReadOnlyAdmin
 from users import accounts, phones
-from users.models import OTP, Login, UserProfile
+from users.filters import PhoneFormField
+from users.models import OTP, Login, UserProfile, UserQuerySet
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 class PhoneForm(ModelForm):
-    """Reads the phone number in any usual spelling."""
-
-    def clean_phone_number(self) -> str | None:
-        text = self.cleaned_data.get("phone_number")
-        return phones.parse(text) if text else None
+    phone_number = PhoneFormField(
+        required=False,
+        empty_value=None,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="A mobile number in any usual spelling. It ends the account's logins when it changes.",
+    )
 
 
 class NewUserForm(PhoneForm, UserCreationForm):
@@ -40,18 +44,17 @@ class UserForm(PhoneForm, UserChangeForm):
 
 
 @admin.register(UserProfile)
-class UserProfileAdmin(UserAdmin, ModelAdmin):
+class UserProfileAdmin(UserAdmin, ConsoleAdmin):
     """Rights are a superuser's to give, and nobody else edits an account that has any."""
 
     form = UserForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
     list_display = ("username", "shown_phone", "full_name", "active", "staff", "date_joined")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    filter_horizontal = ()
     search_fields = ("username", "phone_number", "first_name", "last_name")
+    search_help_text = "How a username, phone number or name begins."
     ordering = ("-id",)
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
@@ -76,15 +79,35 @@ class UserProfileAdmin(UserAdmin, ModelAdmin):
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "username", *RIGHTS)
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        return (queryset.matching(term) | super().get_search_results(request, queryset, term)[0]).distinct(), False
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"usable_password": "false"}  # most accounts log in with a one-time password only
+
+    def search(self, rows: UserQuerySet, text: str) -> UserQuerySet:
+        return rows.called(text)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except (IntegrityError, ValidationError):
+            self.message_user(request, "This phone number or username was taken just now.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
+
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_superuser:  # it would outlive the day on which the account gets rights
+            raise PermissionDenied
+        return super().user_change_password(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: UserProfile, form: ModelForm, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if change and "phone_number" in form.changed_data:
-            accounts.assign_phone(obj, obj.phone_number)
-        if change and "is_active" in form.changed_data:
-            accounts.set_active(obj, obj.is_active)
+        if not change:
+            obj.save()
+            return
+        columns = {field.name for field in obj._meta.concrete_fields}
+        edited = {name: getattr(obj, name) for name in form.changed_data if name in columns}
+        if "phone_number" in edited:
+            accounts.assign_phone(obj, edited.pop("phone_number"))
+        if "is_active" in edited:
+            accounts.set_active(obj, edited.pop("is_active"))
+        accounts.change(obj, **edited)
 
     @display(description="phone", ordering="phone_number")
     def shown_phone(self, user: UserProfile) -> str | None:
@@ -107,15 +130,16 @@ class UserProfileAdmin(UserAdmin, ModelAdmin):
 class OTPAdmin(ReadOnlyAdmin):
     list_display = ("shown_phone", "created_at", "sent_at", "expires_at", "attempts", "used_at")
     fields = ("shown_phone", "created_at", "sent_at", "expires_at", "attempts", "used_at")
-    search_fields = ("phone_number__startswith",)
+    search_fields = ("phone_number",)
+    search_help_text = "How a phone number begins."
     ordering = ("-id",)
 
     @display(description="phone", ordering="phone_number")
     def shown_phone(self, otp: OTP) -> str | None:
         return phones.show(otp.phone_number)
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        return queryset.filter(phones.query("phone_number", term)), False
+    def search(self, rows: QuerySet, text: str) -> QuerySet:
+        return rows.filter(phones.query("phone_number", text))
 
 
 @admin.register(Login)
@@ -124,25 +148,32 @@ class LoginAdmin(ReadOnlyAdmin):
     fields = ("user", "created_at", "rotated_at", "ended_at")
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
+    search_help_text = "How a username or phone number begins."
     ordering = ("-id",)
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        return queryset.filter(user__in=UserProfile.objects.matching(term).values("pk")), False
+    def search(self, rows: QuerySet, text: str) -> QuerySet:
+        return rows.filter(user__in=UserProfile.objects.matching(text).values("pk"))
 
 
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RightsAdmin(GroupAdmin, ModelAdmin):
+class RightsAdmin(GroupAdmin, ConsoleAdmin):
     """Groups carry rights: a superuser's business."""
+
+    filter_horizontal = ()
+
+    def search(self, rows: QuerySet, text: str) -> QuerySet:
+        return rows.filter(name__icontains=text)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser
 
-    has_view_permission = has_add_permission = has_module_permission
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.is_superuser
 
-    has_delete_permission = has_change_permission
+    has_view_permission = has_delete_permission = has_change_permission

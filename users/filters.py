@@ -33,5 +33,4 @@ class UserFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def by_text(self, rows: UserQuerySet, name: str, value: Any) -> UserQuerySet:
-        named = rows.filter(first_name__istartswith=value) | rows.filter(last_name__istartswith=value)
-        return rows.matching(value) | named
+        return rows.called(value)

@@ -15,7 +15,16 @@ from users import phones
 class UserQuerySet(models.QuerySet["UserProfile"]):
     def matching(self, text: str) -> "UserQuerySet":
         """Accounts whose username or phone number begins with `text`."""
-        return self.filter(Q(username__startswith=text) | phones.query("phone_number", text))
+        return self.filter(self._matching(text))
+
+    def called(self, text: str) -> "UserQuerySet":
+        """These, and accounts of people whose first or last name begins with `text`."""
+        named = Q(first_name__istartswith=text) | Q(last_name__istartswith=text)
+        return self.filter(self._matching(text) | named)
+
+    @staticmethod
+    def _matching(text: str) -> Q:
+        return Q(username__startswith=text) | phones.query("phone_number", text)
 
 
 class UserProfileManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]

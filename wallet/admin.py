@@ -1,8 +1,6 @@
 """Wallets in the console: to look at. Money moves through the services alone."""
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 from unfold.contrib.filters.admin import RangeNumericFilter
 from unfold.decorators import display
 
@@ -18,6 +16,7 @@ class WalletAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
+    search_help_text = "How a username or phone number begins."
     ordering = ("-id",)
 
     @display(description="phone")
@@ -27,6 +26,3 @@ class WalletAdmin(ReadOnlyAdmin):
     @display(description="status", ordering="status", label={"ACTIVE": "success", "FROZEN": "danger"})
     def shown_status(self, wallet: Wallet) -> str:
         return wallet.status
-
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        return (queryset.matching(term) if term else queryset), False
