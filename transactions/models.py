@@ -75,14 +75,16 @@ class Transaction(models.Model):
                 | Q(transaction_type=TRANSFER, sender__isnull=False, receiver__isnull=False),
             ),
             models.CheckConstraint(name="transactions_transaction_two_wallets", condition=~Q(sender=F("receiver"))),
+            # "Not null" is said in so many words, for a CHECK lets through what it cannot tell.
             models.CheckConstraint(
                 name="transactions_transaction_sender_balance",
-                condition=Q(sender=None, sender_balance=None) | Q(sender__isnull=False, sender_balance__gte=0),
+                condition=Q(sender=None, sender_balance=None)
+                | Q(sender__isnull=False, sender_balance__isnull=False, sender_balance__gte=0),
             ),
             models.CheckConstraint(
                 name="transactions_transaction_receiver_balance",
                 condition=Q(receiver=None, receiver_balance=None)
-                | Q(receiver__isnull=False, receiver_balance__gte=F("amount")),
+                | Q(receiver__isnull=False, receiver_balance__isnull=False, receiver_balance__gte=F("amount")),
             ),
             models.CheckConstraint(
                 name="transactions_transaction_key_with_hash",
