@@ -56,7 +56,7 @@ class Moment(forms.Field):
 
     @staticmethod
     def _day(value: str) -> tuple[datetime, datetime] | None:
-        day = parse_date(value) if len(value) == len("2026-01-31") else None
+        day = parse_date(value)
         if day is None:
             return None
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
