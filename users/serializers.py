@@ -16,6 +16,9 @@ class PhoneField(Text):
 
     pattern = f"^{phones.SPELLING.pattern}$"
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
     def to_internal_value(self, data: Any) -> str:
         return phones.parse(super().to_internal_value(data))
 
