@@ -33,3 +33,4 @@ from lokanetra.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REST_FRAMEWORK = REST_FRAMEWORK | {"TEST_REQUEST_DEFAULT_FORMAT": "json"}  # noqa: F405
+WHITENOISE_AUTOREFRESH = True  # else every new client would first read all static files that were ever collected
