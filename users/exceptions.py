@@ -4,6 +4,9 @@ from rest_framework import status
 
 from lokanetra.errors import Problem
 
+# The challenge that belongs to every 401, as RFC 6750 words it.
+CHALLENGE = 'Bearer error="invalid_token"'
+
 
 class OTPInvalid(Problem):
     """Raised when a code is wrong, expired, used, exhausted or was never sent: the caller learns nothing more."""
@@ -18,6 +21,7 @@ class TokenNotValid(Problem):
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_code = "token_not_valid"
+    auth_header = CHALLENGE
     default_detail = "This token is not valid. Log in again."
 
 
@@ -26,6 +30,7 @@ class TokenReused(Problem):
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_code = "token_reused"
+    auth_header = CHALLENGE
     default_detail = "This refresh token was used already. Use the one that its first use gave."
 
 
