@@ -9,6 +9,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
+from transactions.models import Transaction
 from users import accounts, tokens
 from users.models import UserProfile
 from wallet import services
@@ -105,6 +106,12 @@ def _triggers() -> dict[str, str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
         return dict(cursor.fetchall())
+
+
+@pytest.fixture
+def ledger() -> Callable[[], list[tuple]]:
+    """The ledger as rows of (type, amount), oldest first."""
+    return lambda: list(Transaction.objects.order_by("pk").values_list("transaction_type", "amount"))
 
 
 @pytest.fixture(scope="session")

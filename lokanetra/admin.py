@@ -67,11 +67,11 @@ class MomentRangeFilter(RangeDateFilter):
 class ConsoleAdmin(ModelAdmin):
     """Lists that stay quick however long they are, and tell nothing but what they show."""
 
-    paginator = CappedPaginator
+    paginator: Any = CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     list_per_page = 50
-    actions = None
+    actions: Any = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""

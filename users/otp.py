@@ -77,7 +77,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         limits.resume(caller)
         raise
     OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
-    logger.info("code sent to %s", phone_number)
+    logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
     return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
 
@@ -94,7 +94,7 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
         user = _use(otp) if otp else None
         pair = tokens.issue(user) if user else None
     if user is None or pair is None:
-        logger.info("login of %s failed", phone_number)
+        logger.info("login of …%s failed", phone_number[-2:])
         raise OTPInvalid
     logger.info("login of user %s", user.pk)
     limits.give_back(guesses)

@@ -82,7 +82,7 @@ def test_a_superuser_with_a_phone_logs_in_as_an_admin(live: Live):
 
     def assign_phone(*arguments: str) -> tuple[int, str]:
         done = live.run("scripts/assign_phone.sh", *arguments, check=False)
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, done.stdout or done.stderr
 
     assert assign_phone("admin", "9000000001") == (0, "admin now logs in with 9000000001.\n")
     assert live.call("GET", "/transactions/admin-list/", token=live.log_in("9000000001")).status == 200

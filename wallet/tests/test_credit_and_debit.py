@@ -22,7 +22,7 @@ def teller(staff):
 
 
 def freeze(user):
-    services.set_status(wallet_id=user.wallet.pk, status=Wallet.Status.FROZEN)
+    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 def balance(user):

@@ -35,8 +35,8 @@ def moves(asha, ravi):
     )
 
 
-def status(user, status):
-    services.set_status(wallet_id=user.wallet.pk, status=status)
+def freeze(user):
+    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 @pytest.mark.parametrize("verb", BODIES)
@@ -143,8 +143,8 @@ def new_payer_phone(asha, ravi):
     [
         spend_all,
         new_payer_phone,
-        lambda asha, ravi: status(asha, "FROZEN"),
-        lambda asha, ravi: status(ravi, "FROZEN"),
+        lambda asha, ravi: freeze(asha),
+        lambda asha, ravi: freeze(ravi),
         lambda asha, ravi: accounts.set_active(ravi, False),
         lambda asha, ravi: accounts.assign_phone(ravi, "+919333333333"),
         lambda asha, ravi: accounts.assign_phone(ravi, None),
@@ -239,7 +239,7 @@ def test_a_tellers_key_stands_for_one_wallet(asha, ravi, staff, as_user, moves, 
         return client.post(path, PAYMENT, HTTP_IDEMPOTENCY_KEY="k-1")
 
     first, after = adjust(asha), moves()
-    status(asha, "FROZEN")
+    freeze(asha)
     assert adjust(asha).content == first.content
     assert adjust(asha)["Idempotent-Replayed"] == "true"
     assert adjust(ravi).json()["code"] == "idempotency_key_reused"

@@ -94,10 +94,10 @@ def test_a_spent_credit_is_not_taken_back(ravi, undo):
 
 @pytest.mark.parametrize("frozen", ["asha", "ravi"])
 def test_nothing_is_reversed_while_a_side_is_frozen(request, paid, undo, frozen):
-    wallet_id = request.getfixturevalue(frozen).wallet.pk
-    services.set_status(wallet_id=wallet_id, status=Wallet.Status.FROZEN)
+    user = request.getfixturevalue(frozen)
+    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
     refuses(exceptions.WalletFrozen, undo, paid)
-    services.set_status(wallet_id=wallet_id, status=Wallet.Status.ACTIVE)
+    services.unfreeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Found again")
     assert undo(paid).balance == 1000
 
 
@@ -113,7 +113,7 @@ def test_a_lower_limit_per_operation_does_not_keep_a_mistake(paid, undo, setting
 
 def test_a_key_gets_its_first_receipt(asha, ravi, paid, undo):
     first = undo(paid, key="k-1")
-    services.set_status(wallet_id=asha.wallet.pk, status=Wallet.Status.FROZEN)
+    services.freeze(user_id=asha.pk, wallet_id=asha.wallet.pk, reason="Reported stolen")
     again = undo(paid, key="k-1")
     assert (again.transaction, again.balance, again.replayed) == (first.transaction, first.balance, True)
     assert not first.replayed

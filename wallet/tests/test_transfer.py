@@ -20,7 +20,7 @@ def pay(asha, as_user):
 
 
 def freeze(user):
-    services.set_status(wallet_id=user.wallet.pk, status=Wallet.Status.FROZEN)
+    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 def balances():
