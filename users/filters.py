@@ -11,6 +11,9 @@ from users.models import UserProfile, UserQuerySet
 
 
 class PhoneFormField(forms.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
     def to_python(self, value: Any) -> str | None:
         text = super().to_python(value)
         return phones.parse(text) if text else text
