@@ -100,8 +100,8 @@ def test_a_number_that_nobody_has_is_not_found(pay, nothing_moved):
 @pytest.mark.parametrize(
     "number",
     ["", "98888", "98765ABCDE", "9888888888 ext 5", "९८८८८८८८८८", "9888888888;x", "++919888888888", "1234567890",
-     "9888888888\0",
-        "9888888888\n", "\xa09888888888", "９８８８８８８８８８", "9888888888/", 9888888888, 9888888888.0, None, True, ["9888888888"], {}],
+     "9888888888\0", "9888888888\n", "\xa09888888888", "９８８８８８８８８８", "9888888888/", 9888888888,
+     9888888888.0, None, True, ["9888888888"], {}],
     ids=lambda number: repr(number)[:14],
 )  # fmt: skip
 def test_what_is_no_phone_number_is_refused(pay, nothing_moved, number):
