@@ -156,6 +156,18 @@ def test_the_code_stands_in_no_column_of_any_table(clock, monkeypatch):
     assert not [value for value in stored if "271828" in value]
 
 
+@pytest.mark.parametrize("part", ["phone", "salt", "pepper"])
+def test_what_is_stored_is_bound_to_phone_salt_and_a_secret(settings, part):
+    code = code_for()
+    if part == "phone":
+        OTP.objects.update(phone_number=f"+91{OTHER_PHONE}")
+    elif part == "salt":
+        OTP.objects.update(salt="0" * 32)
+    else:
+        settings.OTP_PEPPER = "another secret"
+    assert {outcome(verify(code, phone=phone)) for phone in (PHONE, OTHER_PHONE)} == {INVALID}
+
+
 def test_the_same_code_is_stored_otherwise_each_time(monkeypatch):
     monkeypatch.setattr("secrets.randbelow", lambda bound: 271_828)
     for phone in (PHONE, PHONE, OTHER_PHONE):
@@ -467,6 +479,16 @@ def test_no_transaction_is_open_while_the_gateway_is_asked(gateway):
     assert seen == [1]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_old_code_works_until_the_new_one_is_delivered(gateway):
+    send()
+    outcomes = []
+    gateway.meanwhile = closing(lambda: outcomes.append(outcome(verify(gateway.codes[0]))))
+    assert send().status_code == 201
+    assert outcomes == [LOGGED_IN]
+    assert outcome(verify(gateway.codes[1])) == LOGGED_IN
+
+
 def counted() -> set[tuple[str, int]]:
     """Name and count of the counters, but for the cool-down, which holds the time that it ends."""
     return set(Counter.objects.exclude(name="otp_cooldown").values_list("name", "count"))
@@ -503,10 +525,12 @@ def test_of_forty_wrong_codes_at_once_five_count_and_twenty_are_looked_at():
 
 @pytest.mark.django_db(transaction=True)
 def test_of_ten_first_logins_at_once_one_wins():
-    code = code_for()
-    outcomes = at_once(*[closing(lambda: outcome(verify(code)))] * 10)
-    assert sorted(outcomes) == [LOGGED_IN] + [INVALID] * 9
-    assert [model.objects.count() for model in (UserProfile, Wallet, Login)] == [1, 1, 1]
+    for n in range(5):
+        phone = f"999999999{n}"
+        code = code_for(phone)
+        outcomes = at_once(*[closing(lambda code=code, phone=phone: outcome(verify(code, phone)))] * 10)
+        assert sorted(outcomes) == [LOGGED_IN] + [INVALID] * 9
+        assert [model.objects.count() for model in (UserProfile, Wallet, Login)] == [n + 1] * 3
 
 
 @pytest.mark.django_db(transaction=True)
