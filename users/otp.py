@@ -30,7 +30,7 @@ DIGITS = 6
 LIFETIME = timedelta(minutes=5)
 # Five typing mistakes are forgiven; a guesser gets five in a million.
 MAX_ATTEMPTS = 5
-# The wait between two codes doubles with each one sent within the hour, up to this.
+# The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
 LONGEST_COOLDOWN = timedelta(minutes=5)
 
 UNLIMITED = sys.maxsize
