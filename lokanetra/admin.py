@@ -54,7 +54,7 @@ class MomentRangeFilter(RangeDateFilter):
         if since:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": since[0]})
         if until:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": until[1]})
+            queryset = queryset.filter(**{f"{self.parameter_name}__lte": until[1]})
         return queryset
 
     def _moment(self, end: str) -> Any:

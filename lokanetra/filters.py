@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
 
-DAY = timedelta(days=1)
+DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
 
 
 class UpperField(forms.ChoiceField):
@@ -44,7 +44,7 @@ class Ordering(django_filters.OrderingFilter):
 
 
 class Moment(forms.Field):
-    """A date, or a time with its zone: the first instant that it names, and the first after it."""
+    """A date, or a time with its zone: the first instant that it names, and the last."""
 
     def to_python(self, value: str | None) -> tuple[datetime, datetime] | None:
         if not value:
@@ -60,7 +60,7 @@ class Moment(forms.Field):
         if day is None:
             return None
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return start, start + DAY
+        return start, start + DAY - INSTANT
 
     @staticmethod
     def _instant(value: str) -> tuple[datetime, datetime]:
@@ -68,7 +68,7 @@ class Moment(forms.Field):
         if instant is None:
             raise ValueError
         instant = instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
-        return instant, instant + timedelta(microseconds=1)
+        return instant, instant
 
 
 class Since(django_filters.Filter):
@@ -86,4 +86,4 @@ class Until(django_filters.Filter):
     field_class = Moment
 
     def filter(self, rows: QuerySet, value: tuple[datetime, datetime] | None) -> QuerySet:
-        return rows.filter(**{f"{self.field_name}__lt": value[1]}) if value else rows
+        return rows.filter(**{f"{self.field_name}__lte": value[1]}) if value else rows

@@ -1,6 +1,10 @@
 """The application as a WSGI server runs it."""
 
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
@@ -8,4 +12,34 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
 # A request that waits longer than this has lost its client: better a clear 503. Management commands take their time.
 os.environ.setdefault("PGOPTIONS", "-c lock_timeout=3s -c statement_timeout=10s")
 
-application = get_wsgi_application()
+# More than any request of ours has; what is cut off is refused as too large.
+LONGEST_BODY = 2_500_000
+
+
+class Whole:
+    """Reads a request whole before it takes the one thread in which the application runs.
+
+    Threads that share the interpreter slow each other down, so a process answers one request at a time; but clients
+    that send slowly wait in the server's own threads, and keep nobody from being served.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self.app = app
+        self.thread = ThreadPoolExecutor(1)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(self._length(environ))
+        # A body in chunks told no length beforehand.
+        environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or str(len(body))}
+        return self.thread.submit(self.app, environ, start_response).result()
+
+    @staticmethod
+    def _length(environ: dict[str, Any]) -> int:
+        """How much to read. Without a length only a server that marks the end may be read from."""
+        told = environ.get("CONTENT_LENGTH", "")
+        if told.isdecimal():
+            return min(int(told), LONGEST_BODY)
+        return LONGEST_BODY if environ.get("wsgi.input_terminated") else 0
+
+
+application = Whole(get_wsgi_application())

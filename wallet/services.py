@@ -115,7 +115,7 @@ def credit(
 
     Repeating ``key`` returns the first receipt and moves nothing.
 
-    Raises WalletFrozen, LimitExceeded, KeyReused.
+    Raises SelfCreditDisabled, WalletFrozen, LimitExceeded, KeyReused.
     """
     return _adjust(Request(user_id, CREDIT, amount, remarks, key, wallet_id))
 
@@ -215,7 +215,7 @@ def _adjust(request: Request) -> Receipt:
     if first:
         return _replay(first, request, wallet.pk)
     if mine:
-        _check_owner(wallet)
+        _check_own(wallet, request)
     assert request.amount
     _check_not_frozen(wallet)
     _check_amount(request.amount)
@@ -312,6 +312,13 @@ def _check_owner(wallet: Wallet) -> None:
     if not wallet.user.is_active:
         raise TokenNotValid
     _check_not_frozen(wallet)
+
+
+def _check_own(wallet: Wallet, request: Request) -> None:
+    """A user who credits himself prints money."""
+    if request.operation == CREDIT and not settings.WALLET_SELF_CREDIT:
+        raise exceptions.SelfCreditDisabled
+    _check_owner(wallet)
 
 
 def _check_not_frozen(wallet: Wallet) -> None:

