@@ -31,7 +31,7 @@ HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCES
 
 "$python" manage.py check --deploy --fail-level ERROR
 "$python" manage.py collectstatic --no-input --verbosity 0
-# The threads wait for slow clients; the application runs in one of its own (lokanetra/wsgi.py).
+# These threads wait for slow clients; the application runs in a few of its own (lokanetra/wsgi.py).
 exec "$python" -m granian --interface wsgi --host "$HOST" --port "$PORT" \
     --workers "$WORKERS" --blocking-threads 64 --respawn-failed-workers \
     --no-ws --http 1 lokanetra.wsgi:application

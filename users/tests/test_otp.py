@@ -463,6 +463,26 @@ def test_a_gateway_that_hangs_is_given_up_within_five_seconds(settings):
     assert not OTP.objects.exists()
 
 
+def test_a_gateway_that_answers_letter_by_letter_is_given_up_too(settings):
+    settings.OTP_ECHO = False
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            for letter in b"HTTP/1.1":
+                connection.send(bytes([letter]))
+                time.sleep(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=trickle, args=(server,))
+        thread.start()
+        settings.OTP_SMS_URL = f"json://127.0.0.1:{server.getsockname()[1]}/{{phone}}"
+        begun = time.monotonic()
+        assert outcome(send()) == UNAVAILABLE
+        assert time.monotonic() - begun < 5
+        thread.join()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_no_transaction_is_open_while_the_gateway_is_asked(gateway):
     seen = []
