@@ -233,6 +233,7 @@ Schema = get_schema_view(INFO, public=True, authentication_classes=[], permissio
 
 
 class SchemaJSON(Schema):  # type: ignore[misc, valid-type]
+    http_method_names = ["get", "head"]
     renderer_classes = [SwaggerJSONRenderer]
     throttle_classes = ()
 

@@ -12,7 +12,7 @@ health = SimpleRouter(trailing_slash=False)
 health.register("", HealthViewSet, basename="health")
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/swagger/")),
+    path("", RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"])),
     path("", include(health.urls)),
     path("auth/", include("users.urls")),
     path("wallet/", include("wallet.urls")),
