@@ -60,17 +60,14 @@ def handler(exc: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def from_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """A problem in place of the page that Django answered with."""
+    """A problem in place of the page that Django answered with. The headers of the answer stay."""
     code, detail = STATUS_CODES.get(response.status_code, ("server_error", STATUS_CODES[500][1]))
     if response.status_code == 404 and is_valid_path(f"{request.path_info}/"):
         detail = f"Nothing is here, but there is {request.path}/ with a slash at the end."
-    content = JSONRenderer().render(body(response.status_code, code, detail))
-    problem = HttpResponse(content, status=response.status_code, content_type=ProblemRenderer.media_type)
-    problem["Content-Length"] = str(len(content))
-    for name in ("Allow", "Retry-After"):
-        if name in response:
-            problem[name] = response[name]
-    return problem
+    response.content = JSONRenderer().render(body(response.status_code, code, detail))
+    response["Content-Type"] = ProblemRenderer.media_type
+    response["Content-Length"] = str(len(response.content))
+    return response
 
 
 def _as_api_exception(exc: Exception) -> Exception:
