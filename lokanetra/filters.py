@@ -8,6 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
+from django_filters.fields import BaseCSVField
 
 DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
 
@@ -33,8 +34,24 @@ class Flag(Choice):
         return rows.filter(**{self.field_name: value == "TRUE"}) if value else rows
 
 
+class Search(django_filters.CharFilter):
+    """A text, no longer than the longest that is stored: the database would choke on a hundred thousand words."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=255, **kwargs)
+
+
+class OrderingField(BaseCSVField):
+    def clean(self, value: Any) -> Any:
+        if value and not all(value):
+            raise ValidationError("A field's name is missing.")
+        return super().clean(value)
+
+
 class Ordering(django_filters.OrderingFilter):
     """By one of these fields, `-` for descending; rows that are equal in it are in the order of their ids."""
+
+    base_field_class = OrderingField
 
     def filter(self, rows: QuerySet, value: Any) -> QuerySet:
         if not value:

@@ -6,7 +6,7 @@ from typing import Any
 import django_filters
 from django.db.models import Q
 
-from lokanetra.filters import Choice, Ordering, Since, Until
+from lokanetra.filters import Choice, Ordering, Search, Since, Until
 from transactions.models import Transaction, TransactionQuerySet
 from users.filters import Phone
 from wallet.filters import Amount
@@ -45,7 +45,7 @@ class StaffFilter(TransactionFilter):
     receiver_phone = Phone(method="of_receiver", label="The receiver's phone number.")
     ordering = Ordering(fields=["timestamp", "amount"])
     # The last: words are looked for among the rows that the other filters leave.
-    search = django_filters.CharFilter(
+    search = Search(
         method="by_text", label="A type, how a username or phone number begins, or words of the newest remarks."
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import django_filters
 from django import forms
 
-from lokanetra.filters import Flag, Ordering
+from lokanetra.filters import Flag, Ordering, Search
 from users import phones
 from users.models import UserProfile, UserQuerySet
 
@@ -26,7 +26,7 @@ class Phone(django_filters.Filter):
 
 
 class UserFilter(django_filters.FilterSet):
-    search = django_filters.CharFilter(method="by_text", label="How a username, phone number or name begins.")
+    search = Search(method="by_text", label="How a username, phone number or name begins.")
     is_active = Flag(field_name="is_active")
     is_staff = Flag(field_name="is_staff")
     ordering = Ordering(fields=["id", "username", "date_joined"])

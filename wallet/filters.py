@@ -4,7 +4,7 @@ from typing import Any
 
 import django_filters
 
-from lokanetra.filters import Choice, Ordering
+from lokanetra.filters import Choice, Ordering, Search
 from wallet.models import Wallet, WalletQuerySet
 from wallet.money import AmountFormField
 
@@ -16,7 +16,7 @@ class Amount(django_filters.Filter):
 
 
 class WalletFilter(django_filters.FilterSet):
-    search = django_filters.CharFilter(method="by_text", label="How a username or phone number begins.")
+    search = Search(method="by_text", label="How a username or phone number begins.")
     status = Choice(field_name="status", choices=Wallet.Status.choices)
     min_balance = Amount(field_name="balance", lookup_expr="gte")
     max_balance = Amount(field_name="balance", lookup_expr="lte")
