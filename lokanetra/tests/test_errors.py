@@ -1,0 +1,280 @@
+"""Whatever is sent, the answer is a problem in the one form that the API has, and never a fault of the server."""
+
+import json
+import re
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.db.models import QuerySet
+from rest_framework.test import APIClient
+
+PROBLEM = "application/problem+json"
+DOOR = "/auth/verify-otp/"
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["DEBUG", "production"])
+def debug(request, settings):
+    settings.DEBUG = request.param
+
+
+def problem(response, status, code):
+    """The body of a problem, after a look at what all of them have."""
+    assert (response.status_code, response["Content-Type"]) == (status, PROBLEM), response.content[:300]
+    body = response.json()
+    assert set(body) - {"errors"} == {"type", "title", "status", "detail", "code"}
+    assert (body["type"], body["status"], body["code"]) == ("about:blank", status, code)
+    assert body["detail"]
+    assert "errors" not in body or (code == "validation_error" and body["errors"])
+    for header in ("X-Request-Id", "X-Content-Type-Options", "Referrer-Policy", "Content-Security-Policy"):
+        assert header in response, header
+    return body
+
+
+def post(client, raw, path=DOOR, content_type="application/json", **headers):
+    return client.generic("POST", path, raw, content_type=content_type, **headers)
+
+
+# --- Paths and methods -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/nowhere/", "/wallet/nowhere/", "/%ff", "/wallet/%00/", "/transactions/x/"]
+)
+def test_an_unknown_path_is_not_found(nobody, method, path):
+    problem(nobody.generic(method, path), 404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/wallet/credit"), ("PATCH", "/auth/me")])
+def test_a_write_to_a_path_without_its_slash_is_told_the_right_one(nobody, method, path):
+    assert f"{path}/ " in problem(nobody.generic(method, path, "{}"), 404, "not_found")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/wallet/balance", "/transactions", "/auth/me"])
+def test_a_read_of_a_path_without_its_slash_is_redirected(nobody, path):
+    response = nobody.get(f"{path}?page=2")
+    assert (response.status_code, response["Location"]) == (301, f"{path}/?page=2")
+
+
+def test_no_redirect_leads_to_another_host(nobody):
+    for path in ("//evil.example", "//evil.example/wallet/balance", "/\\evil.example", "/wallet/balance//evil.example"):
+        problem(nobody.get("/", PATH_INFO=path), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_a_method_that_is_not_there_is_named_with_those_that_are(nobody, method):
+    response = nobody.generic(method, DOOR)
+    problem(response, 405, "method_not_allowed")
+    assert response["Allow"] == "POST"
+
+
+# --- Bodies ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", ""]
+)
+def test_another_media_type_is_unsupported(nobody, content_type):
+    problem(post(nobody, b'{"phone_number": "9999999999"}', content_type=content_type), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON"])
+def test_json_is_json_however_it_is_called(nobody, content_type):
+    problem(post(nobody, b"{}", content_type=content_type), 400, "validation_error")
+
+
+def test_a_body_of_64_kib_is_read_and_a_longer_one_is_not(nobody):
+    body = json.dumps({"x": ""})
+    longest = body.replace('""', f'"{"x" * (64 * 1024 - len(body))}"')
+    assert len(longest) == 64 * 1024
+    problem(post(nobody, longest), 400, "validation_error")
+    problem(post(nobody, longest + " "), 413, "body_too_large")
+    problem(post(nobody, b" " * 5_000_000), 413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 20_000,
+        b"[" * 20_000 + b"]" * 20_000,
+        b'{"x":' * 5_000 + b"1" + b"}" * 5_000,
+        b'{"x": [' + b"[" * 20_000 + b"]" * 20_000 + b"]}",
+        b'{"otp": "111111", "otp": "222222"}',
+        b'{"x": {"y": 1, "y": 1}}',
+        b"[]",
+        b'["otp"]',
+        b'"text"',
+        b"1",
+        b"1.5",
+        b"null",
+        b"true",
+        b'{"otp": "\xff"}',
+        b'{"\xc3\x28": 1}',
+        b"\xef\xbb\xbf{}",
+        '{"otp": "1"}'.encode("utf-16"),
+        b"\x00",
+        b'{"otp": "\x00"}',
+        b'{"otp": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"x": [{"\\ud800x": 1}]}',
+        b'{"x": NaN}',
+        b'{"x": Infinity}',
+        b'{"x": -Infinity}',
+        b'{"x": ' + b"9" * 5_000 + b"}",
+        b'{"x": 1,}',
+        b"{'x': 1}",
+        b"{",
+        b" ",
+        b"\r\n",
+    ],
+    ids=lambda raw: repr(raw[:24]),
+)
+def test_what_is_no_json_object_cannot_be_parsed(nobody, raw):
+    problem(post(nobody, raw), 400, "parse_error")
+
+
+@pytest.mark.parametrize("depth", [10, 300, 900, 950, 980, 1000, 1100])
+def test_nesting_is_ignored_or_refused_but_never_breaks(nobody, depth):
+    for value in ("[" * depth + "]" * depth, '{"x":' * depth + "1" + "}" * depth):
+        response = post(nobody, f'{{"otp": {value}}}')
+        problem(response, 400, "parse_error" if "errors" not in response.json() else "validation_error")
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}"])
+def test_an_empty_body_lacks_its_fields(nobody, raw):
+    assert set(problem(post(nobody, raw), 400, "validation_error")["errors"]) == {"phone_number", "otp"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 1, 1.5, "", " ", "\0", "9999999999\0", [], ["9999999999"], {}, {"x": 1}, "x" * 60_000, 10**4000,
+        1e300, "\u202e9999999999", "９９９９９９９９９９", "😀" * 10, "+", "tel:+919999999999;ext=1",
+    ],
+    ids=lambda value: repr(value)[:24],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["phone_number", "otp"])
+def test_a_value_that_cannot_be_read_names_its_field(nobody, field, value):
+    body = {"phone_number": "9999999999", "otp": "000000"} | {field: value}
+    errors = problem(post(nobody, json.dumps(body)), 400, "validation_error")["errors"]
+    assert set(errors) == {field}
+    assert all(isinstance(message, str) for message in errors[field])
+
+
+def test_the_limits_of_numbers_are_those_of_amounts(asha, as_user):
+    for amount in ("1e400", "-1e400", "1e-400", "9" * 4000, "1." + "0" * 4000, "1E999999999", "-0", "0.0"):
+        raw = f'{{"amount": {amount}}}'
+        body = problem(post(as_user(asha), raw, "/wallet/debit/"), 400, "validation_error")
+        assert set(body["errors"]) == {"amount"}, amount
+
+
+@pytest.mark.parametrize("raw", [b"[" * 20_000, b"\xff", b"x" * 70_000])
+def test_a_call_that_takes_no_body_reads_none(asha, as_user, raw):
+    assert post(as_user(asha), raw, "/auth/logout-all/").status_code == 204
+
+
+# --- Faults ------------------------------------------------------------------------------------------
+
+
+def test_an_unexpected_exception_is_a_server_error_that_tells_nothing(asha, as_user, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyError("secret of the server")
+
+    client = as_user(asha)
+    client.raise_request_exception = False
+    monkeypatch.setattr(QuerySet, "get", broken)
+    for accept in ("application/json", "text/html"):
+        response = client.get("/wallet/balance/", HTTP_ACCEPT=accept)
+        problem(response, 500, "server_error")
+        assert b"secret" not in response.content
+
+
+@pytest.mark.parametrize("fault", [OperationalError("gone"), InterfaceError("connection already closed")])
+def test_a_database_that_is_lost_is_busy(asha, as_user, monkeypatch, fault):
+    def lost(*args, **kwargs):
+        raise fault
+
+    client = as_user(asha)
+    monkeypatch.setattr(QuerySet, "get", lost)
+    response = client.get("/wallet/balance/")
+    problem(response, 503, "server_busy")
+    assert int(response["Retry-After"]) >= 1
+
+
+# --- Headers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml", "*/*;q=0", "image/png, text/*;q=0.5", ";;;", "", "\xff"]
+)
+def test_accept_is_ignored(asha, as_user, accept):
+    client = as_user(asha)
+    for path in (
+        "/wallet/balance/",
+        "/wallet/balance/?format=xml",
+        "/healthz?format=html",
+        "/transactions/?format=api",
+    ):
+        response = client.get(path, HTTP_ACCEPT=accept)
+        assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+    problem(client.get("/nowhere/?format=xml", HTTP_ACCEPT=accept), 404, "not_found")
+    problem(client.get("/transactions/0/?format=xml", HTTP_ACCEPT=accept), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/admin/nowhere/", "/swagger/nowhere", "/static/nowhere.css"])
+def test_pages_keep_their_own_errors(boss, client, path):
+    client.force_login(boss)
+    response = client.get(path)
+    assert (response.status_code, response["Content-Type"].split(";")[0]) == (404, "text/html")
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", "/wallet/balance/", "/swagger.json"])
+def test_a_strange_host_is_refused(nobody, path):
+    for host in ("evil.example", "testserver.evil.example", "test server", "testserver@evil.example", "localhost\0"):
+        problem(nobody.get(path, HTTP_HOST=host), 400, "validation_error")
+
+
+REACHED = [
+    ("GET", "/", 302), ("GET", "/healthz", 200), ("GET", "/swagger.json", 200), ("GET", "/swagger/", 200),
+    ("GET", "/wallet/balance", 301), ("GET", "/wallet/balance/", 401), ("GET", "/auth/send-otp/", 405),
+    ("POST", "/auth/verify-otp/", 400), ("GET", "/nowhere", 404), ("GET", "/admin/", 302),
+    ("GET", "/transactions/", 401),
+]  # fmt: skip
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("method", "path", "status"), REACHED)
+def test_every_response_bears_the_id_of_its_request_and_the_headers_of_all(nobody, method, path, status):
+    response = nobody.generic(method, path, HTTP_X_REQUEST_ID="a-Client_1.id")
+    assert response.status_code == status
+    assert response["X-Request-Id"] == "a-Client_1.id"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
+    if path.startswith(("/auth/", "/wallet/", "/transactions/")):
+        assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "given", ["", "two words", "x" * 65, "line\nfeed", "line\r\nSet-Cookie: x=1", "<b>", "é", "a/b"]
+)
+def test_an_id_that_is_not_sane_is_replaced(nobody, given):
+    for path in ("/healthz", "/nowhere"):
+        assert re.fullmatch("[0-9a-f]{32}", nobody.get(path, HTTP_X_REQUEST_ID=given)["X-Request-Id"])
+
+
+def test_an_id_of_64_characters_is_kept_also_when_the_host_or_the_view_fails(asha, as_user, monkeypatch):
+    given, client = "x" * 64, as_user(asha)
+    assert client.get("/healthz", HTTP_HOST="evil.example", HTTP_X_REQUEST_ID=given)["X-Request-Id"] == given
+    client.raise_request_exception = False
+    monkeypatch.setattr(QuerySet, "get", lambda *args, **kwargs: {}["nothing"])
+    response = client.get("/wallet/balance/", HTTP_X_REQUEST_ID=given)
+    assert (response.status_code, response["X-Request-Id"]) == (500, given)
+
+
+def test_a_browser_of_an_allowed_origin_reads_errors_too(settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://app.example"]
+    client = APIClient(HTTP_ORIGIN="https://app.example")
+    for path, status in (("/healthz", 200), ("/nowhere", 404), ("/wallet/balance/", 401)):
+        response = client.get(path)
+        assert (response.status_code, response["Access-Control-Allow-Origin"]) == (status, "https://app.example")
