@@ -1,0 +1,341 @@
+"""Each module imports only from the floors below it, money is written in one place, and the house has no more rooms.
+
+What the rules find is shown on small bad examples first, then on the product.
+"""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+HOUSE = Path(settings.BASE_DIR)
+APPS = ("lokanetra", "users", "wallet", "transactions")
+
+# From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
+FLOORS = """
+    lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.throttles
+    lokanetra.errors lokanetra.checks *.apps
+    lokanetra.settings lokanetra.endpoints lokanetra.middleware lokanetra.admin
+    users.phones
+    users.exceptions
+    users.models
+    users.limits users.sms users.tokens users.audit
+    users.accounts
+    users.otp
+    wallet.money
+    wallet.exceptions
+    wallet.models
+    transactions.models
+    wallet.services
+    users.permissions users.serializers users.filters users.forms
+    wallet.permissions wallet.serializers wallet.filters
+    transactions.permissions transactions.serializers transactions.filters
+    transactions.exports
+    *.views lokanetra.health *.admin *.management.commands.*
+    *.urls lokanetra.schema
+    lokanetra.urls
+    lokanetra.wsgi
+"""
+ALLOWED_AT_THE_TOP = (
+    "lokanetra users wallet transactions scripts requirements.txt requirements-prod.txt manage.py pytest.ini "
+    "conftest.py README.md LICENSE .*"
+)
+
+WRITES = {"create", "save", "update", "delete", "get_or_create", "update_or_create"}
+WRITES |= {f"bulk_{verb}" for verb in ("create", "update")}
+WRITES |= {f"a{verb}" for verb in WRITES}
+COLUMNS = {"balance", "status", "amount"}
+MONEY = {"Wallet", "Transaction"}
+# What such rows are called where nothing in the module tells what they are.
+USUAL_NAMES = {"wallet", "wallets", "payer", "receiver", "sender", "transaction", "transactions", "reversals"}
+WRITING_SQL = re.compile(
+    r"(INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE)\W+(wallet_wallet|transactions_transaction)\b", re.IGNORECASE
+)
+IMPORTERS = {"import_module", "import_string", "__import__", "get_model"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """The product's modules by name; neither its tests nor its migrations, which are history."""
+    found = {}
+    for app in APPS:
+        for path in (HOUSE / app).rglob("*.py"):
+            parts = path.relative_to(HOUSE).with_suffix("").parts
+            if not {"tests", "migrations", "__init__"} & set(parts):
+                found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+# --- Imports -----------------------------------------------------------------------------------------
+
+
+def imports(tree: ast.AST, *, lazy: bool = True) -> Iterator[str]:
+    """The dotted names that are imported; without `lazy`, not those inside of functions."""
+    for node in walk(tree, into_functions=lazy):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and last_name(node.func) in IMPORTERS:
+            yield from (text for argument in node.args if (text := getattr(argument, "value", None)))
+
+
+def walk(tree: ast.AST, *, into_functions: bool) -> Iterator[ast.AST]:
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if into_functions or not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from walk(child, into_functions=into_functions)
+
+
+def last_name(node: ast.AST) -> str:
+    return getattr(node, "attr", None) or getattr(node, "id", "")
+
+
+def floor_of(name: str) -> int:
+    floors = [line.split() for line in FLOORS.strip().splitlines()]
+    exact = [n for n, line in enumerate(floors) if name in line]
+    found = exact or [n for n, line in enumerate(floors) if any(fnmatch(name, pattern) for pattern in line)]
+    assert found, f"{name} has no floor: give it one in FLOORS"
+    return found[0]
+
+
+def wrong_arrows(trees: dict[str, ast.Module]) -> list[str]:
+    """Imports of a module on the same floor or above: without these no circle is left either."""
+    wrong = []
+    for name, tree in trees.items():
+        lazy = not name.endswith(".apps")  # what `ready` and the receivers import, they import when all is loaded
+        for target in {known for found in imports(tree, lazy=lazy) for known in trees if is_in(found, known)}:
+            if target != name and floor_of(target) >= floor_of(name):
+                wrong.append(f"{name} -> {target}")
+    return sorted(wrong)
+
+
+def is_in(dotted: str, module: str) -> bool:
+    return f"{dotted}.".startswith(f"{module}.")
+
+
+def parsed(**sources: str) -> dict[str, ast.Module]:
+    return {name.replace("__", "."): ast.parse(source) for name, source in sources.items()}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from wallet.models import Wallet",
+        "from wallet import models",
+        "import wallet.models",
+        "import wallet.models as books",
+        "def pay():\n    from wallet.models import Wallet",
+        "if TYPE_CHECKING:\n    from wallet.models import Wallet",
+        "try:\n    import wallet.models\nexcept ImportError:\n    pass",
+        "books = import_module('wallet.models')",
+        "Wallet = django.utils.module_loading.import_string('wallet.models.Wallet')",
+    ],
+)
+def test_an_arrow_upwards_is_found(source):
+    assert wrong_arrows(parsed(users__tokens=source, wallet__models="")) == ["users.tokens -> wallet.models"]
+    assert wrong_arrows(parsed(users__tokens="", wallet__models=source.replace("wallet.models", "users.tokens"))) == []
+
+
+def test_a_circle_and_a_neighbour_are_found():
+    circle = parsed(users__otp="from users import accounts", users__accounts="def f():\n    from users import otp")
+    assert wrong_arrows(circle) == ["users.accounts -> users.otp"]
+    assert wrong_arrows(parsed(users__sms="import users.tokens", users__tokens="")) == ["users.sms -> users.tokens"]
+
+
+def test_what_an_app_imports_when_all_is_loaded_is_no_arrow():
+    lazy = "class Config:\n    def ready(self):\n        from wallet.models import Wallet"
+    assert wrong_arrows(parsed(wallet__apps=lazy, wallet__models="")) == []
+    assert wrong_arrows(parsed(wallet__apps="import wallet.models", wallet__models="")) == [
+        "wallet.apps -> wallet.models"
+    ]
+
+
+def test_a_module_without_a_floor_is_found():
+    with pytest.raises(AssertionError, match=r"users\.helpers has no floor"):
+        wrong_arrows(parsed(users__helpers="import users.models", users__models=""))
+
+
+def test_every_import_comes_from_below():
+    assert wrong_arrows(modules()) == []
+    assert all(floor_of(name) >= 0 for name in modules())
+
+
+def test_accounts_know_nothing_of_money():
+    for path in (HOUSE / "users").rglob("*.py"):
+        if "tests" not in path.parts:
+            found = set(imports(ast.parse(path.read_text(encoding="utf-8"))))
+            assert not [name for name in found if name.split(".")[0] in ("wallet", "transactions")], path
+
+
+def test_the_documentation_is_made_in_one_module():
+    users = {name for name, tree in modules().items() if any(is_in(found, "drf_yasg") for found in imports(tree))}
+    assert users == {"lokanetra.schema"}
+
+
+# --- Writes ------------------------------------------------------------------------------------------
+
+
+def writes(tree: ast.AST) -> list[str]:
+    """Calls and statements that write wallets or the ledger, as far as names tell."""
+    rows = USUAL_NAMES | MONEY | names_of_rows(tree)
+    found = [ast.unparse(call.func) for call in calls(tree) if is_write(call, rows)]
+    found += [ast.unparse(target) for target in targets(tree) if is_column(target, rows)]
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return found + [found_in[0] for text in texts if (found_in := WRITING_SQL.search(text))]
+
+
+def calls(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def is_write(call: ast.Call, rows: set[str]) -> bool:
+    if isinstance(call.func, ast.Name):
+        return call.func.id in MONEY
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    return call.func.attr in MONEY or (call.func.attr in WRITES and mentions(call.func.value, rows))
+
+
+def is_column(target: ast.AST, rows: set[str]) -> bool:
+    return isinstance(target, ast.Attribute) and target.attr in COLUMNS and mentions(target.value, rows)
+
+
+def mentions(node: ast.AST, names: set[str]) -> bool:
+    return any(last_name(part) in names for part in ast.walk(node))
+
+
+def targets(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            yield from node.targets
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+            yield node.target
+
+
+def names_of_rows(tree: ast.AST) -> set[str]:
+    """What wallets and transactions are called in a module: by assignment, loop, annotation, or class."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and mentions(node.value, MONEY):
+            found |= {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+        elif isinstance(node, (ast.For, ast.comprehension)) and mentions(node.iter, MONEY):
+            found |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
+        elif isinstance(node, ast.arg) and node.annotation and mentions(node.annotation, MONEY):
+            found.add(node.arg)
+        elif isinstance(node, ast.ClassDef) and any(name in node.name for name in MONEY):
+            found.add("self")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Wallet.objects.create(user=user)",
+        "Wallet(user=user).save()",
+        "models.Transaction(amount=1)",
+        "Transaction.objects.filter(pk=1).update(amount=2)",
+        "Wallet.objects.bulk_update(rows, ['balance'])",
+        "Transaction.objects.bulk_create(rows)",
+        "Wallet.objects.get_or_create(user=user)",
+        "user.wallet.save()",
+        "request.user.wallet.balance += 1",
+        "row = Wallet.objects.get()\nrow.save()",
+        "row = Wallet.objects.get()\nrow.balance = 0",
+        "for row in Transaction.objects.all():\n    row.delete()",
+        "def pay(row: Wallet):\n    row.save(update_fields=['balance'])",
+        "class WalletQuerySet:\n    def empty(self):\n        self.update(balance=0)",
+        "cursor.execute('UPDATE wallet_wallet SET balance = 0')",
+        "cursor.execute('delete from \"transactions_transaction\"')",
+    ],
+)
+def test_a_write_is_found(source):
+    assert writes(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Wallet.objects.filter(user=user).first()",
+        "user.save(update_fields=['email'])",
+        "digest.update(b'x')",
+        "services.credit(wallet_id=wallet.pk)",
+        "balance = wallet.balance",
+        "cursor.execute('SELECT balance FROM wallet_wallet FOR UPDATE')",
+    ],
+)
+def test_what_writes_no_money_is_not_taken_for_a_write(source):
+    assert not writes(ast.parse(source))
+
+
+def test_money_is_written_by_the_services_and_empty_wallets_by_one_receiver():
+    found = {name: written for name, tree in modules().items() if (written := writes(tree))}
+    services = found.pop("wallet.services")
+    assert {"Wallet.objects.bulk_update", "Transaction.objects.create"} <= set(services)
+    assert found == {"wallet.apps": ["Wallet.objects.create"]}
+
+
+# --- Arithmetic --------------------------------------------------------------------------------------
+
+
+def sums_in_sql(tree: ast.AST) -> list[str]:
+    """Arithmetic on columns of money: there they count paise."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)) and any(is_column_of_money(part) for part in operands(node))
+    ]
+
+
+def operands(node: ast.AST) -> list[ast.AST]:
+    return [getattr(node, side) for side in ("left", "right", "operand") if hasattr(node, side)]
+
+
+def is_column_of_money(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and last_name(node.func) == "F" and node.args):
+        return False
+    return bool(re.search(r"(balance|amount)$", str(getattr(node.args[0], "value", ""))))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'rows.update(balance=F("balance") + 1)',
+        'rows.update(balance=1 - models.F("balance"))',
+        'rows.annotate(x=-F("amount"))',
+        'rows.annotate(x=F("sender__balance") * 2)',
+        'Q(receiver_balance__gte=F("amount") - 1)',
+    ],
+)
+def test_arithmetic_on_a_column_of_money_is_found(source):
+    assert sums_in_sql(ast.parse(source))
+    assert not sums_in_sql(ast.parse('Q(balance__gte=F("amount")) | Q(count=F("count") + 1)'))
+
+
+def test_sums_are_made_in_python():
+    assert {name: found for name, tree in modules().items() if (found := sums_in_sql(tree))} == {}
+
+
+# --- Files -------------------------------------------------------------------------------------------
+
+
+def strangers(files: list[str]) -> list[str]:
+    """What stands at the top level and does not belong there."""
+    top = {file.split("/")[0] for file in files}
+    return sorted(name for name in top if not any(fnmatch(name, allowed) for allowed in ALLOWED_AT_THE_TOP.split()))
+
+
+def test_a_stranger_at_the_top_is_found():
+    assert strangers(["utils.py", "core/models.py", "users/models.py", ".ci/run", "README.md"]) == ["core", "utils.py"]
+
+
+def test_nothing_but_the_house_stands_at_the_top():
+    listed = subprocess.run(["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=True)
+    files = listed.stdout.split()
+    assert "manage.py" in files
+    assert strangers(files) == []
