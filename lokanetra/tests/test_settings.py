@@ -1,0 +1,291 @@
+"""Production starts with what it needs or says what is missing, and the rate limit counts whom it should."""
+
+import os
+import shutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.conf import settings as product
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+from lokanetra import env
+
+HOUSE = Path(product.BASE_DIR)
+SECRET = "a-production-secret-of-these-tests-that-is-long-enough"
+PRODUCTION = {
+    "DJANGO_SECRET_KEY": SECRET,
+    "DEBUG": "off",
+    "ALLOWED_HOSTS": "wallet.example.com",
+    "OTP_SMS_URL": "json://sms.example.com/{phone}",
+    "DATABASE_URL": "postgresql://lokanetra:hunter2@db.example.com:5432/lokanetra",
+}
+
+
+def run(*command, environment=None, cwd=HOUSE, dotenv=False):
+    """A process of Python that knows nothing of this one's environment."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        **({} if dotenv else {"PYTHON_DOTENV_DISABLED": "1"}),
+        **(environment or {}),
+    }
+    return subprocess.run(
+        [sys.executable, *command], env=variables, cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def told(name, **environment):
+    """What a setting becomes in a process with these variables."""
+    found = run("-c", f"from lokanetra import settings; print(settings.{name})", environment=PRODUCTION | environment)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+# --- What production refuses ---------------------------------------------------------------------------
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"DJANGO_SECRET_KEY": ""}, "DJANGO_SECRET_KEY is required when DEBUG is off."),
+        ({"DJANGO_SECRET_KEY": "x" * 49}, "DJANGO_SECRET_KEY has 49 characters: write at least 50."),
+        ({"JWT_SIGNING_KEY": "short"}, "JWT_SIGNING_KEY has 5 characters: write at least 50."),
+        ({"OTP_PEPPER": "short"}, "OTP_PEPPER has 5 characters: write at least 50."),
+        ({"OTP_ECHO": "on"}, "OTP_ECHO is on while DEBUG is off."),
+        ({"OTP_SMS_URL": ""}, "Nothing delivers the codes: OTP_SMS_URL is not set."),
+        ({"OTP_SMS_URL": "json://user:hunter2@sms.example.com/"}, "OTP_SMS_URL has no {phone} in it."),
+    ],
+)
+def test_production_refuses_to_start(changed, sentence):
+    refused = run("manage.py", "check", "--deploy", environment=PRODUCTION | changed)
+    output = refused.stdout + refused.stderr
+    assert refused.returncode != 0
+    assert sentence in output
+    assert "Traceback" not in output
+    assert "hunter2" not in output
+
+
+@pytest.mark.once
+def test_production_settings_are_clean():
+    clean = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", environment=PRODUCTION)
+    assert clean.returncode == 0, clean.stderr
+
+
+@pytest.mark.once
+def test_a_bare_checkout_is_in_development_through_manage_py_alone():
+    shell = "from django.conf import settings; print(settings.DEBUG, settings.OTP_ECHO)"
+    assert run("manage.py", "shell", "--no-imports", "-c", shell).stdout.strip() == "True True"
+    refused = run("-c", "import lokanetra.wsgi")
+    assert refused.returncode != 0
+    assert "DJANGO_SECRET_KEY is required when DEBUG is off." in refused.stderr
+
+
+@pytest.mark.once
+def test_one_of_both_set_is_no_bare_checkout():
+    assert run("manage.py", "check", environment={"DEBUG": "off"}).returncode != 0
+    refused = run("manage.py", "check", environment={"DJANGO_SECRET_KEY": SECRET})
+    assert "OTP_SMS_URL is not set" in refused.stderr
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The project's package and its command in a folder of their own, for a `.env` of their own."""
+    shutil.copytree(HOUSE / "lokanetra", tmp_path / "lokanetra", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    shutil.copy(HOUSE / "manage.py", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.once
+def test_the_env_file_is_read_by_every_process_and_never_over_a_variable(copy):
+    (copy / ".env").write_text(f"DJANGO_SECRET_KEY={SECRET}\nWALLET_CURRENCY=EUR\nPHONE_REGION=DE\n")
+    script = "from lokanetra import settings as s; print(s.DEBUG, s.WALLET_CURRENCY, s.PHONE_REGION, s.OTP_REGIONS)"
+    found = run("-c", script, environment={"PHONE_REGION": "IN", "PYTHONPATH": str(copy)}, cwd="/", dotenv=True)
+    assert found.stdout.strip() == "False EUR IN ['IN']", found.stderr
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("line", [f"DJANGO_SECRET_KEY={SECRET}", "DEBUG=off"])
+def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
+    (copy / ".env").write_text(f"{line}\n")
+    refused = run("manage.py", "check", environment={"PYTHONPATH": str(HOUSE)}, cwd=copy, dotenv=True)
+    assert refused.returncode != 0
+    assert ("OTP_SMS_URL is not set" if "SECRET" in line else "DJANGO_SECRET_KEY is required") in refused.stderr
+
+
+# --- How values are read -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "maybe"),
+        ("OTP_ECHO", "2"),
+        ("WALLET_SELF_CREDIT", "tru"),
+        ("IDEMPOTENCY_REQUIRED", "none"),
+        ("OTP_COOLDOWN", "-1"),
+        ("OTP_SENDS_PER_ADDRESS", "many"),
+        ("OTP_SENDS_PER_DAY", "1e3"),
+        ("NUM_PROXIES", "١"),
+        ("WALLET_MAX_AMOUNT", "1,000.00"),
+        ("WALLET_MAX_BALANCE", "NaN"),
+        ("API_RATE_LIMIT", "600"),
+        ("API_RATE_LIMIT", "0/min"),
+        ("API_RATE_LIMIT", "600/fortnight"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "mongodb://lokanetra:hunter2@db/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:hunter2/x@db/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:x[hunter2@db/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:x@db:hunter2/wallet"),
+    ],
+)
+def test_a_value_that_cannot_be_read_names_its_variable_and_leaks_no_password(name, value):
+    refused = run("-c", "import lokanetra.settings", environment=PRODUCTION | {name: value})
+    assert refused.returncode != 0
+    assert f"ImproperlyConfigured: {name} " in refused.stderr
+    assert "hunter2" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("true", True),
+        ("ON", True),
+        ("Yes", True),
+        ("1", True),
+        ("false", False),
+        ("Off", False),
+        ("NO", False),
+        ("0", False),
+    ],
+)
+def test_a_boolean_is_read_in_every_usual_spelling(monkeypatch, value, read):
+    monkeypatch.setenv("A_SWITCH", value)
+    assert env.boolean("A_SWITCH", not read) is read
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_variable_is_not_set(monkeypatch, empty):
+    monkeypatch.delenv("A_NAME", raising=False)
+    if empty is not None:
+        monkeypatch.setenv("A_NAME", empty)
+    assert env.boolean("A_NAME", True) is True
+    assert env.integer("A_NAME", 30) == 30
+    assert env.money("A_NAME", "1.50") == Decimal("1.50")
+    assert env.listing("A_NAME", "a, b,,") == ["a", "b"]
+    assert env.database("A_NAME", "sqlite:///x.sqlite3")["NAME"] == str(HOUSE / "x.sqlite3")
+    assert env.rate("A_NAME", "600/min") == ((600, 60) if empty is None else None)  # here empty means off
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("5/s", (5, 1)), ("5/sec", (5, 1)), ("600/min", (600, 60)), ("9/hour", (9, 3600)), ("1/day", (1, 86400))],
+)
+def test_a_rate_is_calls_in_seconds(monkeypatch, value, read):
+    monkeypatch.setenv("A_RATE", value)
+    assert env.rate("A_RATE", "1/s") == read
+
+
+@pytest.mark.parametrize("url", ["sqlite:///data/x.sqlite3", "sqlite:////srv/x.sqlite3"])
+def test_a_relative_sqlite_path_is_relative_to_the_project(monkeypatch, tmp_path, url):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A_DATABASE", url)
+    wanted = "/srv/x.sqlite3" if "srv" in url else str(HOUSE / "data/x.sqlite3")
+    assert env.database("A_DATABASE", "")["NAME"] == wanted
+
+
+def test_several_postgresql_hosts_reach_the_driver(monkeypatch):
+    hosts = "host=h1,h2&port=5432,5433&target_session_attrs=read-write"
+    monkeypatch.setenv("A_DATABASE", f"postgresql://user:pass%40word@/name?{hosts}")
+    config = env.database("A_DATABASE", "")
+    given = DatabaseWrapper(config | {"TIME_ZONE": None, "HOST": config.get("HOST") or ""}).get_connection_params()
+    assert {name: given[name] for name in ("dbname", "user", "password", "host", "port", "target_session_attrs")} == {
+        "dbname": "name", "user": "user", "password": "pass@word", "host": "h1,h2", "port": "5432,5433",
+        "target_session_attrs": "read-write",
+    }  # fmt: skip
+
+
+def test_proxies_are_believed_only_where_there_are_any():
+    assert told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER") == "0 None"
+    wired = told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER", NUM_PROXIES="2")
+    assert wired == "2 ('HTTP_X_FORWARDED_PROTO', 'https')"
+
+
+def test_secrets_that_are_not_given_differ():
+    keys = told("SECRET_KEY, settings.JWT_SIGNING_KEY, settings.OTP_PEPPER").split()
+    assert len(set(keys)) == 3
+
+
+def test_production_is_strict_where_development_is_not():
+    strict = (
+        "settings.DEBUG, settings.OTP_ECHO, settings.WALLET_SELF_CREDIT, settings.OTP_COOLDOWN, settings.API_RATE_LIMIT"
+    )
+    assert told(strict.removeprefix("settings.")) == "False False False 30 (600, 60)"
+    assert told("API_RATE_LIMIT", API_RATE_LIMIT="") == "None"
+
+
+# --- HTTPS ---------------------------------------------------------------------------------------------
+
+
+def test_https_is_asked_for_and_a_proxy_is_believed_only_if_there_is_one(settings, nobody):
+    settings.SECURE_SSL_REDIRECT = True
+    forged = {"HTTP_X_FORWARDED_PROTO": "https"}
+    response = nobody.get("/wallet/balance/", **forged)
+    assert (response.status_code, response["Location"]) == (301, "https://testserver/wallet/balance/")
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert nobody.get("/wallet/balance/", **forged).status_code == 401
+    assert nobody.get("/healthz").status_code == 200
+
+
+# --- The rate limit ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch, settings):
+    """Three calls a minute, and a clock that stands still until it is put forward."""
+    settings.API_RATE_LIMIT = (3, 60)
+    now = [1_800_000_010.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    return now
+
+
+def statuses(client, path="/transactions/", calls=4, **headers):
+    return [client.get(path, **headers).status_code for _ in range(calls)]
+
+
+def test_the_fourth_call_of_a_user_must_wait_for_the_next_window(clock, asha, ravi, as_user):
+    client = as_user(asha)
+    assert statuses(client) == [200, 200, 200, 429]
+    assert statuses(client, "/wallet/balance/", calls=1) == [429]
+    refused = client.get("/transactions/", REMOTE_ADDR="192.0.2.7")
+    assert (refused.status_code, refused["Content-Type"]) == (429, "application/problem+json")
+    assert (refused.json()["code"], refused["Retry-After"]) == ("throttled", "50")
+    assert statuses(as_user(ravi)) == [200, 200, 200, 429]
+    clock[0] += 49
+    assert statuses(client, calls=1) == [429]
+    clock[0] += 1
+    assert statuses(client) == [200, 200, 200, 429]
+
+
+def test_callers_without_a_login_are_counted_by_address_and_believed_nothing(clock, nobody):
+    rotated = [nobody.post("/auth/verify-otp/", {}, HTTP_X_FORWARDED_FOR=f"192.0.2.{n}").status_code for n in range(5)]
+    assert rotated == [400, 400, 400, 429, 429]
+    assert nobody.post("/auth/verify-otp/", {}, REMOTE_ADDR="192.0.2.1").status_code == 400
+
+
+def test_behind_one_proxy_the_last_address_is_the_caller(clock, nobody, settings):
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    sent = [f"192.0.2.{n}, 198.51.100.1" for n in range(4)]
+    assert [nobody.post("/auth/verify-otp/", {}, HTTP_X_FORWARDED_FOR=header).status_code for header in sent] == [
+        400, 400, 400, 429,
+    ]  # fmt: skip
+    assert nobody.post("/auth/verify-otp/", {}, HTTP_X_FORWARDED_FOR="192.0.2.0, 198.51.100.2").status_code == 400
+
+
+def test_health_and_documentation_are_not_limited_and_empty_is_no_limit(clock, db, nobody, settings):
+    for path in ("/healthz", "/readyz", "/swagger.json"):
+        assert statuses(nobody, path, calls=5) == [200] * 5
+    settings.API_RATE_LIMIT = None
+    assert [nobody.post("/auth/verify-otp/", {}).status_code for _ in range(5)] == [400] * 5
