@@ -1,8 +1,12 @@
 """Many clients at once against the production server: whatever they do, money is neither made nor lost."""
 
 import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from decimal import Decimal
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -63,11 +67,34 @@ def test_opposite_and_random_transfers_neither_deadlock_nor_change_the_sum(live:
     assert sum(balances) == CLIENTS * Decimal(FUNDS)
 
 
+def test_a_lock_that_is_held_too_long_is_busy_and_nothing_moved(live: Live) -> None:
+    """Held by somebody who is not the server: an administrator at the database's own prompt, say."""
+    token = live.log_in("9855555555")
+    live.post("/wallet/credit/", {"amount": "100.00"}, token)
+    with held_lock(live.environment["DATABASE_URL"]):
+        refused = live.post("/wallet/debit/", {"amount": "10.00"}, token, key="later")
+        assert (refused.status, refused.code) == (503, "server_busy")
+        assert live.balance(token) == "100.00"
+    assert live.post("/wallet/debit/", {"amount": "10.00"}, token, key="later").body["balance"] == "90.00"
+
+
 def test_the_books_agree_after_all_this(live: Live, request: pytest.FixtureRequest) -> None:
     report = live.check_ledger()
     assert report["ok"], report
     if connection.vendor == "postgresql":
         assert "deadlock" not in request.getfixturevalue("postgres").log()
+
+
+@contextmanager
+def held_lock(url: str) -> Iterator[None]:
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(url) as holder:
+            holder.execute("SELECT id FROM wallet_wallet FOR UPDATE")
+            yield
 
 
 def names(answer: Answer) -> set[str]:
