@@ -22,6 +22,14 @@ def otp_delivery(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
+def rate_limit_alone(**kwargs: Any) -> list[CheckMessage]:
+    if settings.API_RATE_LIMIT is None or "redis" in settings.CACHES["default"]["BACKEND"]:
+        return []
+    hint = "Set REDIS_URL, so that all processes count together."
+    return [Info("Each process counts towards API_RATE_LIMIT alone.", hint=hint, id="lokanetra.I002")]
+
+
+@register(deploy=True)
 def sqlite_in_production(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return []

@@ -18,20 +18,27 @@ class UpperField(forms.ChoiceField):
         return super().to_python(value).upper()
 
 
+class LowerField(forms.ChoiceField):
+    def to_python(self, value: Any) -> str:
+        return super().to_python(value).lower()
+
+
 class Choice(django_filters.Filter):
     """One of these choices, in any case."""
 
     field_class = UpperField
 
 
-class Flag(Choice):
+class Flag(django_filters.Filter):
     """`true` or `false`, in any case."""
 
+    field_class = LowerField
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=[("TRUE", "true"), ("FALSE", "false")], **kwargs)
+        super().__init__(choices=[("true", "true"), ("false", "false")], **kwargs)
 
     def filter(self, rows: QuerySet, value: str) -> QuerySet:
-        return rows.filter(**{self.field_name: value == "TRUE"}) if value else rows
+        return rows.filter(**{self.field_name: value == "true"}) if value else rows
 
 
 class Search(django_filters.CharFilter):

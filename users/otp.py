@@ -44,6 +44,8 @@ SENDS_PER_PHONE = Limit("otp_send_phone", 20, DAY)
 # What one caller may guess at one phone in an hour, and at all phones in ten minutes.
 FAILURES_PER_CALLER = Limit("otp_fail_caller", 20, HOUR)
 FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
+# No limits, but the day's figures: where many are sent and few come back, somebody is pumping messages.
+SENT, VERIFIED = Limit("otp_sent", UNLIMITED, DAY), Limit("otp_verified", UNLIMITED, DAY)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         limits.resume(caller)
         raise
     OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
+    limits.take([(SENT, "all")])
     logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
     return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
@@ -98,6 +101,7 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
         raise OTPInvalid
     logger.info("login of user %s", user.pk)
     limits.give_back(guesses)
+    limits.take([(VERIFIED, "all")])
     return user, pair
 
 

@@ -56,7 +56,7 @@ class CodeSerializer(PhoneSerializer):
 
 class SentSerializer(serializers.Serializer):
     phone_number = serializers.CharField(source="phone")
-    otp = serializers.CharField(source="code", help_text="Only while developing: with OTP_ECHO.")
+    otp = serializers.CharField(source="code", required=False, help_text="Only while developing: with OTP_ECHO.")
     expires_in = serializers.IntegerField(help_text="Seconds.")
     resend_after = serializers.IntegerField(help_text="Seconds.")
 
@@ -87,6 +87,8 @@ class RefreshSerializer(serializers.Serializer):
 
 
 class ProfileSerializer(AccountSerializer):
+    email = serializers.CharField(allow_blank=True)
+
     class Meta(AccountSerializer.Meta):
         fields = [*AccountSerializer.Meta.fields, "first_name", "last_name", "email"]
 

@@ -69,5 +69,5 @@ class ReceiptSerializer(serializers.Serializer):
     balance = AmountField()
     sender = serializers.CharField(source="transaction.sender.user.username", default=None, allow_null=True)
     receiver = serializers.CharField(source="transaction.receiver.user.username", default=None, allow_null=True)
-    remarks = serializers.CharField(source="transaction.remarks")
+    remarks = serializers.CharField(source="transaction.remarks", allow_blank=True)
     timestamp = serializers.DateTimeField(source="transaction.timestamp")

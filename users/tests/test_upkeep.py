@@ -38,7 +38,7 @@ def test_nothing_that_still_counts_is_pruned(traces, monkeypatch):
 def test_codes_and_counters_go_after_two_days(traces, monkeypatch):
     assert Counter.objects.filter(name=limits.COOLDOWN).exists()
     later(monkeypatch, days=4)
-    assert prune() == "Removed 1 codes, 0 logins, 4 counters.\n"
+    assert prune() == "Removed 1 codes, 0 logins, 5 counters.\n"
     assert not OTP.objects.exists()
     assert not Counter.objects.exists()
 
