@@ -92,11 +92,14 @@ def _sqlite(path: str) -> dict[str, Any]:
     }
 
 
-def cache(name: str) -> dict[str, str]:
+def cache(name: str) -> dict[str, Any]:
+    """A Redis URL as Django's settings; without one, each process has a cache of its own."""
     url = text(name)
     if url is None:
-        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+        # Enough that no caller's count is thrown out while it still counts.
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
+    patience = {"socket_connect_timeout": 1, "socket_timeout": 1}
+    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": patience}
 
 
 def secret(name: str, development: str | None) -> str:

@@ -1,11 +1,14 @@
 """The general rate limit of the API. It protects the server; limits that protect people are counted in the database."""
 
+import logging
 import time
 
 from django.conf import settings
 from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+logger = logging.getLogger(__name__)
 
 
 class RateLimit(BaseThrottle):
@@ -20,7 +23,11 @@ class RateLimit(BaseThrottle):
         window, elapsed = divmod(time.time(), seconds)
         self.remaining = seconds - elapsed
         key = f"rate:{request.user.pk or self.get_ident(request)}:{window:.0f}"
-        return self._count(key, seconds) <= calls
+        try:
+            return self._count(key, seconds) <= calls
+        except _faults() as fault:  # better without this limit than without a wallet
+            logger.warning("the cache cannot count: %s", fault)
+            return True
 
     def wait(self) -> float:
         return self.remaining
@@ -32,3 +39,10 @@ class RateLimit(BaseThrottle):
             return cache.incr(key)
         except ValueError:  # expired between the two calls: a new window has begun
             return 1
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Asked for only when something went wrong: the Redis client is a large library."""
+    from redis.exceptions import RedisError
+
+    return RedisError, OSError

@@ -289,3 +289,12 @@ def test_health_and_documentation_are_not_limited_and_empty_is_no_limit(clock, d
         assert statuses(nobody, path, calls=5) == [200] * 5
     settings.API_RATE_LIMIT = None
     assert [nobody.post("/auth/verify-otp/", {}).status_code for _ in range(5)] == [400] * 5
+
+
+def test_a_lost_cache_limits_nobody_and_is_told(asha, as_user, settings, caplog):
+    settings.API_RATE_LIMIT = (1, 60)
+    redis = "django.core.cache.backends.redis.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": redis, "LOCATION": "redis://127.0.0.1:9/0"}}
+    client = as_user(asha)
+    assert [client.get("/wallet/balance/").status_code for _ in range(2)] == [200, 200]
+    assert "the cache cannot count" in caplog.text

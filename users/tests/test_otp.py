@@ -1,5 +1,6 @@
 """A one-time password logs its phone in once, for five minutes, and is not to be guessed or asked for without end."""
 
+import hmac
 import re
 import socket
 import threading
@@ -271,6 +272,15 @@ def test_known_unknown_and_deactivated_numbers_get_the_same(asha, ravi, gateway)
     assert answers == [(201, {"phone_number": None, "expires_in": 300, "resend_after": 0})] * 3
     assert statements[0] == statements[1] == statements[2]
     assert len(gateway.received) == 3
+
+
+def test_a_code_is_compared_in_constant_time_also_where_there_is_none(monkeypatch):
+    compared = []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda *sides: compared.append(sides) or compare(*sides))
+    assert outcome(verify("042042")) == INVALID
+    (stored, guessed) = compared.pop()
+    assert (stored, len(guessed)) == ("", 64)
 
 
 def test_a_deactivated_account_is_not_let_in(ravi):
