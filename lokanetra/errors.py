@@ -4,6 +4,7 @@
 Which rules exist is not known here: each app names its own in `exceptions.py`.
 """
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from lokanetra.parsers import JSONRenderer, ProblemRenderer
+
+logger = logging.getLogger(__name__)
 
 STATUS_CODES = {
     400: ("validation_error", "The request cannot be read."),
@@ -51,9 +54,11 @@ def body(status: int, code: str, detail: str, errors: Mapping[str, Any] | None =
 
 def handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: None for what is no answer but a bug."""
-    exc = _as_api_exception(exc)
+    fault, exc = exc, _as_api_exception(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
+    if exc.status_code == 503:
+        logger.error("%s: %s", exc.default_code, fault.__cause__ or fault)
     context["request"].accepted_renderer = ProblemRenderer()
     context["request"].accepted_media_type = ProblemRenderer.media_type
     return Response(_body_of(exc), status=exc.status_code, headers=_headers_of(exc))

@@ -146,11 +146,12 @@ def test_a_serialization_failure_at_the_commit_is_retried(operations, monkeypatc
     assert Transaction.objects.filter(idempotency_key="key").count() == 1
 
 
-def test_a_lost_database_is_busy_while_logging_in_and_paying(asha, ravi, as_user):
+def test_a_lost_database_is_busy_while_logging_in_and_paying(asha, ravi, as_user, caplog):
     client = as_user(asha)
     for statement in range(1, 4):
         with fault_at(statement, OperationalError("the connection is lost")):
             answer = client.post("/wallet/transfer/", {"to_phone_number": "9888888888", "amount": "1.00"})
         assert (answer.status_code, answer.json()["code"]) == (503, "server_busy")
         assert answer["Retry-After"] == "1"
+    assert caplog.text.count("server_busy: the connection is lost") == 3
     assert client.get("/wallet/balance/").json()["balance"] == "1000.00"
