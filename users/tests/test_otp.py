@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings as configured
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
@@ -439,6 +440,12 @@ def test_the_gateway_gets_the_text_with_the_code(gateway, caplog):
     assert configured.OTP_SMS_TEXT.format(code=code, minutes=5) in body
     assert code not in printed(caplog) and PHONE not in printed(caplog)
     assert outcome(verify(code)) == LOGGED_IN
+
+
+def test_an_operator_sees_that_the_gateway_works(gateway, capsys):
+    call_command("send_test_sms", "098888 88888")
+    assert capsys.readouterr().out == "The gateway took the message.\n"
+    assert len(gateway.received) == 1
 
 
 @pytest.mark.parametrize("trouble", ["refused", "down"])

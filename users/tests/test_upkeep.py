@@ -66,3 +66,10 @@ def test_at_the_end_of_the_budget_known_numbers_still_get_codes(asha, settings, 
     assert sent == [201, 201, 429, 429]
     assert "the day's budget of 2 messages is spent" in caplog.text
     assert nobody.post("/auth/send-otp/", {"phone_number": "9999999999"}).status_code == 201
+
+
+def test_what_was_sent_and_what_came_back_are_figures_of_the_day(asha, nobody):
+    for phone in ("9999999999", "9999999999", "9888888888"):
+        code = nobody.post("/auth/send-otp/", {"phone_number": phone}).json()["otp"]
+    assert nobody.post("/auth/verify-otp/", {"phone_number": "9888888888", "otp": code}).status_code == 200
+    assert dict(Counter.objects.filter(key="all").values_list("name", "count")) == {"otp_sent": 3, "otp_verified": 1}
