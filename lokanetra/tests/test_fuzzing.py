@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from lokanetra.tests.live import Live
 
 
 @pytest.mark.once
-def test_no_made_up_request_breaks_the_server_or_the_documentation(live: Live):
+def test_no_made_up_request_breaks_the_server_or_the_documentation(live: Live, tmp_path: Path):
     """Left out: the checks that what fits the schema is accepted (there are rules besides) and that what does not is
     refused (an empty parameter counts as none), and the log-out that would end the fuzzer's own login."""
     live.run(
@@ -28,6 +29,7 @@ def test_no_made_up_request_breaks_the_server_or_the_documentation(live: Live):
                 "/auth/logout-all/",
             ),
         ],
+        cwd=tmp_path,  # the fuzzer keeps files of its own
         capture_output=True,
         text=True,
         timeout=400,
