@@ -23,6 +23,8 @@ ICONS = {
     "OTP": "password",
     "Login": "devices",
     "Group": "group",
+    "LedgerCheck": "fact_check",
+    "LogEntry": "history",
 }
 
 
@@ -75,14 +77,21 @@ class ConsoleAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""
-        filters = tuple(f"{entry if isinstance(entry, str) else entry[0]}_" for entry in self.list_filter)
-        return lookup.startswith(filters) and "\0" not in value and super().lookup_allowed(lookup, value, request)
+        allowed = tuple(_parameter(entry) for entry in self.list_filter)
+        return lookup.startswith(allowed) and "\0" not in value and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
         return (self.search(queryset, term) if term else queryset), False
 
     def search(self, rows: Any, text: str) -> QuerySet:
         return rows.matching(text)
+
+
+def _parameter(entry: Any) -> str:
+    """How the parameters of one filter of a list begin."""
+    if hasattr(entry, "parameter_name"):
+        return entry.parameter_name
+    return f"{entry if isinstance(entry, str) else entry[0]}_"
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -175,6 +175,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": ICON}],
     "SITE_URL": "/swagger/",
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "transactions.front.page",
     "LOGIN": {"form": "users.forms.LoginForm"},
     "SIDEBAR": {"navigation": "lokanetra.admin.navigation"},
 }

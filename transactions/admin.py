@@ -1,16 +1,40 @@
 """The ledger in the console: to look at and to search, never to edit."""
 
-from django.contrib import admin
-from django.db.models import Q, QuerySet
-from unfold.contrib.filters.admin import RangeNumericFilter
-from unfold.decorators import display
+from typing import Any
 
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
+from unfold.decorators import action, display
+
+from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
 from transactions.filters import wallets_matching
 from transactions.models import Transaction
+from wallet import services
 from wallet.models import Wallet
+from wallet.money import show
+from wallet.permissions import MayAdjust
 
 COLOURS = {"CREDIT": "success", "DEBIT": "warning", "TRANSFER": "info"}
+
+
+class WalletFilter(TextFilter):
+    """The rows of one wallet, by its number."""
+
+    title = parameter_name = "wallet"
+
+    def queryset(self, request: HttpRequest, rows: QuerySet) -> QuerySet:
+        number = self.value()
+        if not number:
+            return rows
+        if not (number.isascii() and number.isdecimal() and len(number) < 19):
+            raise IncorrectLookupParameters
+        return rows.filter(Q(sender=number) | Q(receiver=number))
 
 
 @admin.register(Transaction)
@@ -29,13 +53,14 @@ class TransactionAdmin(ReadOnlyAdmin):
         "idempotency_key",
         "reverses",
     )
-    list_filter = ("transaction_type", ("amount", RangeNumericFilter), ("timestamp", MomentRangeFilter))
+    list_filter = ("transaction_type", WalletFilter, ("amount", RangeNumericFilter), ("timestamp", MomentRangeFilter))
     list_filter_submit = True
     list_select_related = ("sender__user", "receiver__user")
     sortable_by = ("id", "amount", "time")  # what there is an index for
     search_fields = ("sender__user__username", "receiver__user__username")
     search_help_text = "How a username or phone number of either side begins."
     ordering = ("-id",)
+    actions_detail = ("reverse",)
 
     @display(description="type", label=COLOURS)
     def type(self, row: Transaction) -> str:
@@ -47,18 +72,46 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     @display(description="sender")
     def paid_by(self, row: Transaction) -> str:
-        return _name(row.sender)
+        return link(row.sender)
 
     @display(description="receiver")
     def paid_to(self, row: Transaction) -> str:
-        return _name(row.receiver)
+        return link(row.receiver)
 
     def search(self, rows: QuerySet, text: str) -> QuerySet:
         wallets = wallets_matching(text)
         return rows.filter(Q(sender__in=wallets) | Q(receiver__in=wallets))
 
+    @action(description="Reverse", icon="undo", permissions=["adjust"])
+    def reverse(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = existing(self, request, object_id)
 
-def _name(wallet: Wallet | None) -> str:
+        def do(reason: str, key: str) -> str:
+            receipt = services.reverse(user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, key=key)
+            return f"Transaction {row.pk} is reversed by transaction {receipt.transaction.pk}."
+
+        facts = {"Transaction": row, "From": name(row.sender), "To": name(row.receiver), "Amount": show(row.amount)}
+        back = reverse("admin:transactions_transaction_change", args=[row.pk])
+        return answer(request, self, row, title="Reverse", facts=facts, form_class=ActionForm, do=do, back=back)
+
+    def has_adjust_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm(MayAdjust.right)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list:
+        row = self.get_object(request, object_id)
+        is_final = row is None or row.reverses_id or row.reversals.exists()
+        return [] if is_final else super().get_actions_detail(request, object_id)
+
+
+def link(wallet: Wallet | None) -> str:
+    """Whose wallet it is, leading there."""
+    if wallet is None:
+        return name(wallet)
+    page = reverse("admin:wallet_wallet_change", args=[wallet.pk])
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', page, name(wallet))
+
+
+def name(wallet: Wallet | None) -> str:
     if wallet is None:
         return "outside"
     return f"{wallet.user.username} ({wallet.user.phone})" if wallet.user.phone else wallet.user.username

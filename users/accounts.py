@@ -3,6 +3,7 @@
 from itertools import count
 from typing import Any
 
+from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.transaction import atomic
@@ -10,6 +11,9 @@ from django.shortcuts import get_object_or_404
 
 from users import audit, phones, tokens
 from users.models import UserProfile
+
+# Columns that give power over others.
+RIGHTS = {"is_staff", "is_superuser"}
 
 
 def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
@@ -27,6 +31,15 @@ def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfi
         user.save()
     except IntegrityError:
         raise ValidationError({"phone_number": "This phone number or username was taken just now."}) from None
+    return user
+
+
+@atomic
+def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
+    """An account that a superuser creates, as `create` does."""
+    user = create(**fields)
+    given = {"username": user.username, **fields}
+    audit.record(user_id=by.pk, on=user, what="account", flag=ADDITION, before=None, after=given)
     return user
 
 
@@ -74,13 +87,13 @@ def set_active(user: UserProfile, active: bool) -> None:
 
 @atomic
 def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
-    """Change another account as staff: `phone_number` (E.164), `is_active`, `is_staff`, names. All of it or nothing.
+    """Change another account as staff: `phone_number` (E.164), `is_active`, rights, names. All of it or nothing.
 
     Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied, and
     ValidationError when the phone is taken.
     """
     user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
-    if not by.is_superuser and (user.is_staff or user.is_superuser or "is_staff" in changes):
+    if not by.is_superuser and (user.is_staff or user.is_superuser or RIGHTS & set(changes)):
         raise PermissionDenied
     before = {name: getattr(user, name) for name in changes}
     if "phone_number" in changes:

@@ -3,19 +3,21 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from lokanetra.admin import ConsoleAdmin, ReadOnlyAdmin
-from users import accounts, phones
+from lokanetra.actions import acting
+from lokanetra.admin import ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin
+from users import accounts, audit, phones
 from users.filters import PhoneFormField
 from users.models import OTP, Login, UserProfile, UserQuerySet
 
@@ -98,16 +100,30 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         return super().user_change_password(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: UserProfile, form: ModelForm, change: bool) -> None:
-        if not change:
-            obj.save()
-            return
         columns = {field.name for field in obj._meta.concrete_fields}
         edited = {name: getattr(obj, name) for name in form.changed_data if name in columns}
-        if "phone_number" in edited:
-            accounts.assign_phone(obj, edited.pop("phone_number"))
-        if "is_active" in edited:
-            accounts.set_active(obj, edited.pop("is_active"))
-        accounts.change(obj, **edited)
+        if not change:
+            obj.save()
+        elif edited:
+            accounts.administer(by=acting(request), user_id=obj.pk, **edited)
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """What was changed here and not by `accounts`, which logs what it does."""
+        if isinstance(form, AdminPasswordChangeForm):
+            return {"password": {}}
+        return {
+            name: {"before": _names(form.initial[name]), "after": _names(form.cleaned_data[name])}
+            for name in ("groups", "user_permissions")
+            if name in form.changed_data
+        }
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        given = {"username": obj.username, "phone_number": obj.phone_number}
+        audit.record(user_id=acting(request).pk, on=obj, what="account", flag=ADDITION, before=None, after=given)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        for what, details in message.items():
+            audit.record(user_id=acting(request).pk, on=obj, what=what, **details)
 
     @display(description="phone", ordering="phone_number")
     def shown_phone(self, user: UserProfile) -> str | None:
@@ -177,3 +193,55 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
         return request.user.is_superuser
 
     has_view_permission = has_delete_permission = has_change_permission
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnlyAdmin):
+    """What staff did: written by the product alone."""
+
+    list_display = ("time", "user", "thing", "what", "before", "after", "reason")
+    fields = ("time", "user", "thing", "what", "before", "after", "reason")
+    list_filter = (("action_time", MomentRangeFilter), "action_flag")
+    list_filter_submit = True
+    list_select_related = ("user", "content_type")
+    search_fields = ("user__username", "object_repr")
+    search_help_text = "How a username begins, of who did it or of whose account it was."
+    ordering = ("-id",)
+
+    def search(self, rows: QuerySet, text: str) -> QuerySet:
+        return rows.filter(Q(user__username__startswith=text) | Q(object_repr__startswith=text))
+
+    @display(description="time (UTC)")
+    def time(self, entry: LogEntry) -> str:
+        return f"{entry.action_time:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="on")
+    def thing(self, entry: LogEntry) -> str:
+        return f"{entry.content_type} {entry.object_repr}"
+
+    @display(description="what")
+    def what(self, entry: LogEntry) -> str:
+        return audit.details(entry).get("what") or entry.get_change_message()
+
+    @display(description="before")
+    def before(self, entry: LogEntry) -> str:
+        return _told(audit.details(entry).get("before"))
+
+    @display(description="after")
+    def after(self, entry: LogEntry) -> str:
+        return _told(audit.details(entry).get("after"))
+
+    @display(description="reason")
+    def reason(self, entry: LogEntry) -> str:
+        return audit.details(entry).get("reason", "")
+
+
+def _names(things: Any) -> list[str]:
+    return sorted(str(thing) for thing in things)
+
+
+def _told(state: Any) -> str:
+    """A state before or after as people read it."""
+    if isinstance(state, dict):
+        return ", ".join(f"{name}: {value}" for name, value in state.items())
+    return "" if state is None else str(state)

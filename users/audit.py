@@ -11,14 +11,23 @@ from django.db.models import Model
 logger = logging.getLogger(__name__)
 
 
-def record(*, user_id: int, on: Model, what: str, **details: Any) -> None:
-    """Log that the user did `what` to the object; `details` must be JSON."""
-    logger.info("user %s changed %s of %s %s", user_id, what, on._meta.model_name, on.pk)
+def record(*, user_id: int, on: Model, what: str, flag: int = CHANGE, **details: Any) -> None:
+    """Log that the user did `what` to the object, in the transaction in which he did it; `details` must be JSON."""
+    logger.info("user %s: %s of %s %s", user_id, what, on._meta.model_name, on.pk)
     LogEntry.objects.create(
         user_id=user_id,
         content_type=ContentType.objects.get_for_model(on),
         object_id=str(on.pk),
         object_repr=str(on)[:200],
-        action_flag=CHANGE,
+        action_flag=flag,
         change_message=json.dumps({"what": what, **details}),
     )
+
+
+def details(entry: LogEntry) -> dict[str, Any]:
+    """What `record` was told of the entry; nothing of one that Django's own pages wrote."""
+    try:
+        found = json.loads(entry.change_message)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

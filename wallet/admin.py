@@ -1,23 +1,37 @@
-"""Wallets in the console: to look at. Money moves through the services alone."""
+"""Wallets in the console: to find and look at. What changes one is a page of its own, and goes through the services."""
+
+from collections.abc import Callable
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeNumericFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
-from lokanetra.admin import ReadOnlyAdmin
-from wallet.models import Wallet
+from lokanetra.actions import ActionForm, acting, answer, existing
+from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from wallet import services
+from wallet.forms import AdjustmentForm
+from wallet.models import LedgerCheck, Wallet
+from wallet.money import show
+from wallet.permissions import MayAdjust, MayChange
+
+Service = Callable[..., Any]
 
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("user", "shown_phone", "balance", "shown_status", "created_at")
-    fields = ("user", "shown_phone", "balance", "status", "created_at")
-    list_filter = ("status", ("balance", RangeNumericFilter))
+    list_display = ("user", "shown_phone", "balance", "shown_status", "created_at", "transactions")
+    fields = ("user", "shown_phone", "balance", "shown_status", "created_at", "transactions")
+    list_filter = ("status", ("balance", RangeNumericFilter), ("created_at", MomentRangeFilter))
     list_filter_submit = True
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
     search_help_text = "How a username or phone number begins."
     ordering = ("-id",)
+    actions_detail = ("credit", "debit", "freeze", "unfreeze")
 
     @display(description="phone")
     def shown_phone(self, wallet: Wallet) -> str | None:
@@ -26,3 +40,71 @@ class WalletAdmin(ReadOnlyAdmin):
     @display(description="status", ordering="status", label={"ACTIVE": "success", "FROZEN": "danger"})
     def shown_status(self, wallet: Wallet) -> str:
         return wallet.status
+
+    @display(description="transactions")
+    def transactions(self, wallet: Wallet) -> str:
+        history = f"{reverse('admin:transactions_transaction_changelist')}?wallet={wallet.pk}"
+        return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">show</a>', history)
+
+    @action(description="Credit", icon="add", permissions=["adjust"])
+    def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._adjust(request, object_id, "Credit", services.credit)
+
+    @action(description="Debit", icon="remove", permissions=["adjust"])
+    def debit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._adjust(request, object_id, "Debit", services.debit)
+
+    @action(description="Freeze", icon="lock", permissions=["freeze"])
+    def freeze(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._set_status(request, object_id, "Freeze", services.freeze)
+
+    @action(description="Unfreeze", icon="lock_open", permissions=["freeze"])
+    def unfreeze(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._set_status(request, object_id, "Unfreeze", services.unfreeze)
+
+    def has_adjust_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm(MayAdjust.right)
+
+    def has_freeze_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm(MayChange.right)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list:
+        wallet = self.get_object(request, object_id)
+        idle = "unfreeze" if wallet and not wallet.is_frozen else "freeze"
+        return [deed for deed in super().get_actions_detail(request, object_id) if deed.path != idle]
+
+    def _adjust(self, request: HttpRequest, object_id: str, title: str, service: Service) -> HttpResponse:
+        def do(reason: str, **payment: Any) -> str:
+            receipt = service(user_id=acting(request).pk, wallet_id=int(object_id), remarks=reason, **payment)
+            return f"Transaction {receipt.transaction.pk}: the wallet holds {show(receipt.balance)}."
+
+        return self._answer(request, object_id, title, AdjustmentForm, do)
+
+    def _set_status(
+        self, request: HttpRequest, object_id: str, title: str, service: Callable[..., Any]
+    ) -> HttpResponse:
+        def do(reason: str, key: str) -> str:
+            wallet = service(user_id=acting(request).pk, wallet_id=int(object_id), reason=reason)
+            return f"The wallet is {wallet.status.lower()}."
+
+        return self._answer(request, object_id, title, ActionForm, do)
+
+    def _answer(
+        self, request: HttpRequest, object_id: str, title: str, form: type[ActionForm], do: Any
+    ) -> HttpResponse:
+        wallet = existing(self, request, object_id)
+        facts = {"Wallet": wallet.user, "Phone": wallet.user.phone or "none", "Balance": show(wallet.balance)}
+        facts["Status"] = wallet.status
+        back = reverse("admin:wallet_wallet_change", args=[wallet.pk])
+        return answer(request, self, wallet, title=title, facts=facts, form_class=form, do=do, back=back)
+
+
+@admin.register(LedgerCheck)
+class LedgerCheckAdmin(ReadOnlyAdmin):
+    list_display = ("ended_at", "wallets", "verdict")
+    fields = ("ended_at", "wallets", "complaints")
+    ordering = ("-id",)
+
+    @display(description="result", label={"agree": "success"})
+    def verdict(self, check: LedgerCheck) -> str:
+        return f"{check.complaints} disagree" if check.complaints else "agree"

@@ -44,3 +44,17 @@ class Wallet(models.Model):
     @property
     def is_frozen(self) -> bool:
         return self.status == self.Status.FROZEN
+
+
+class LedgerCheck(models.Model):
+    """What `check_ledger` found when it looked at everything."""
+
+    ended_at = models.DateTimeField()
+    wallets = models.PositiveBigIntegerField()
+    complaints = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"check of {self.ended_at:%Y-%m-%d %H:%M}"

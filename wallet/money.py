@@ -17,6 +17,7 @@ RUPEES_END = 10 ** (MAX_DIGITS - DECIMAL_PLACES)
 
 SPELLING = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?", re.ASCII)
 WRONG = 'Write an amount such as "150.50": digits, and at most two after the point.'
+NOT_POSITIVE = "The amount must be more than zero."
 
 
 def parse(text: str) -> Decimal:
@@ -24,6 +25,12 @@ def parse(text: str) -> Decimal:
     if not SPELLING.fullmatch(text):
         raise ValidationError(WRONG, code="invalid")
     return Decimal(text).quantize(PAISA)
+
+
+def positive(amount: Decimal) -> None:
+    """Raises ValidationError for nothing."""
+    if amount <= 0:
+        raise ValidationError(NOT_POSITIVE, code="not_positive")
 
 
 def show(amount: Decimal) -> str:
@@ -74,7 +81,7 @@ class AmountField(serializers.Field):
     """More than zero rupees: a string, or a JSON number read digit for digit. Shown with two places."""
 
     pattern = f"^{SPELLING.pattern}$"
-    default_error_messages = {"invalid": WRONG, "not_positive": "The amount must be more than zero."}
+    default_error_messages = {"invalid": WRONG, "not_positive": NOT_POSITIVE}
 
     def to_internal_value(self, data: Any) -> Decimal:
         if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):

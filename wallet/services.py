@@ -188,7 +188,7 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
         _check_funds(payer, original.amount)
     if receiver:
         _check_room(receiver, original.amount)
-    return _move(request, payer, receiver, of=of, reverses=original)
+    return _audited(_move(request, payer, receiver, of=of, reverses=original), request, on=original)
 
 
 @all_or_nothing
@@ -221,9 +221,11 @@ def _adjust(request: Request) -> Receipt:
     _check_amount(request.amount)
     if request.operation == DEBIT:
         _check_funds(wallet, request.amount)
-        return _move(request, wallet, None, of=wallet)
-    _check_room(wallet, request.amount)
-    return _move(request, None, wallet, of=wallet)
+        receipt = _move(request, wallet, None, of=wallet)
+    else:
+        _check_room(wallet, request.amount)
+        receipt = _move(request, None, wallet, of=wallet)
+    return receipt if mine else _audited(receipt, request, on=wallet)
 
 
 def _locked(**wanted: Any) -> list[Wallet]:
@@ -280,6 +282,27 @@ def _move(
         reverses=reverses,
     )
     return Receipt(row, of.balance)
+
+
+def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> Receipt:
+    """Staff moved money that is not theirs: who, what, why, and the balances before and after."""
+    row = receipt.transaction
+    before, after = {}, {}
+    if row.sender_balance is not None:
+        before["sender"], after["sender"] = show(row.sender_balance + row.amount), show(row.sender_balance)
+    if row.receiver_balance is not None:
+        before["receiver"], after["receiver"] = show(row.receiver_balance - row.amount), show(row.receiver_balance)
+    audit.record(
+        user_id=request.user_id,
+        on=on,
+        what=request.operation.lower(),
+        before=before,
+        after=after,
+        amount=show(row.amount),
+        transaction=row.pk,
+        reason=request.remarks,
+    )
+    return receipt
 
 
 def _set_status(user_id: int, wallet_id: int, status: Wallet.Status, reason: str) -> Wallet:

@@ -20,11 +20,11 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 FLOORS = """
     lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.throttles
     lokanetra.errors lokanetra.checks *.apps
-    lokanetra.settings lokanetra.endpoints lokanetra.middleware lokanetra.admin
+    lokanetra.settings lokanetra.endpoints lokanetra.middleware lokanetra.admin lokanetra.actions
     users.phones
     users.exceptions
     users.models
-    users.limits users.sms users.tokens users.audit
+    users.limits users.sms users.tokens users.audit users.groups
     users.accounts
     users.otp
     wallet.money
@@ -33,10 +33,11 @@ FLOORS = """
     transactions.models
     wallet.services
     users.permissions users.serializers users.filters users.forms
-    wallet.permissions wallet.serializers wallet.filters
+    wallet.permissions wallet.serializers wallet.filters wallet.forms
     transactions.permissions transactions.serializers transactions.filters
-    transactions.exports
+    transactions.exports transactions.volumes
     *.views lokanetra.health *.admin *.management.commands.*
+    transactions.front
     *.urls lokanetra.schema
     lokanetra.urls
     lokanetra.wsgi

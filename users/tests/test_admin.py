@@ -369,7 +369,16 @@ def test_the_sidebar_has_what_its_reader_may_see(boss, editor):
         page = console(user).get("/admin/")
         return [item["title"] for group in page.context["sidebar_navigation"] for item in group["items"]]
 
-    assert sidebar(boss) == ["Users", "Wallets", "Transactions", "One-time passwords", "Logins", "Groups"]
+    assert sidebar(boss) == [
+        "Users",
+        "Wallets",
+        "Transactions",
+        "One-time passwords",
+        "Logins",
+        "Groups",
+        "Ledger checks",
+        "Log entries",
+    ]
     assert sidebar(editor) == ["Users", "One-time passwords", "Logins"]
 
 

@@ -12,14 +12,15 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import Max, Sum
+from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
 from transactions.models import CREDIT, DEBIT, Transaction
 from users.models import UserProfile
-from wallet.models import Wallet
+from wallet.models import LedgerCheck, Wallet
 from wallet.money import DECIMAL_PLACES, show
 
 # Wallets that one query looks at: few enough for a moving progress bar, many enough to read indexes in long ranges.
@@ -183,8 +184,18 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"ok": report.ok, **asdict(report)}))
         elif report.ok:
             self.stdout.write(self.style.SUCCESS(f"{report.wallets} wallets agree with the ledger."))
+        if options["wallet"] is None and options["since"] is None:
+            self._remember(report)
         if not report.ok:
             raise CommandError("The books do not agree:\n" + "\n".join(report.complaints()))
+
+    def _remember(self, report: Report) -> None:
+        """For the front page of the console. A copy that is only read can be checked too."""
+        found = LedgerCheck(ended_at=timezone.now(), wallets=report.wallets, complaints=len(report.complaints()))
+        try:
+            found.save()
+        except DatabaseError as fault:
+            self.stderr.write(f"The result could not be stored for the console: {fault}")
 
 
 def moment(text: str) -> datetime:

@@ -1,0 +1,176 @@
+"""The front page of the console: what moved, who came in, whether the books agree. To each what he may see."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import ExtractHour
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from transactions import volumes
+from transactions.admin import link
+from transactions.filters import SEARCHED_REMARKS
+from transactions.models import DayVolume, Transaction
+from users import otp
+from users.models import Counter, Login
+from wallet.models import LedgerCheck, Wallet
+from wallet.money import MoneyField
+
+DAYS = 30
+LARGEST = 10
+# Nightly, and a night may be missed.
+CHECK_IS_OLD = timedelta(days=2)
+COLOURS = {"CREDIT": "#16a34a", "DEBIT": "#d97706", "TRANSFER": "#9333ea"}
+CHART = {
+    "responsive": True,
+    "maintainAspectRatio": False,
+    "animation": False,
+    "plugins": {"legend": {"position": "bottom", "labels": {"color": "#9ca3af", "boxWidth": 12}}},
+    "scales": {
+        "x": {"stacked": True, "grid": {"display": False}, "ticks": {"color": "#9ca3af", "maxRotation": 0}},
+        "y": {"stacked": True, "grid": {"color": "rgba(156,163,175,.2)"}, "ticks": {"color": "#9ca3af"}},
+    },
+}
+
+
+def page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """The template's context, with the parts that the caller has the rights for."""
+    may = request.user.has_perm
+    cards: list[dict[str, Any]] = []
+    if may("transactions.view_transaction"):
+        today = _today()
+        cards += _moved(today)
+        context |= {"charts": [_chart_of_today(today), _chart_of_days(today)], "largest": _largest()}
+    if may("wallet.view_wallet"):
+        cards += _held()
+    if may("users.view_login"):
+        cards += _logins()
+    if may("wallet.view_ledgercheck"):
+        context["health"] = _health()
+    return context | {"cards": cards, "notices": list(_notices()) if "charts" in context else []}
+
+
+# --- What moved ---------------------------------------------------------------------------------------
+
+
+def _today() -> list[dict[str, Any]]:
+    """Count and sum of today's transactions by hour (UTC) and type."""
+    rows = volumes.of_day(volumes.today()).annotate(hour=ExtractHour("timestamp", tzinfo=UTC))
+    return list(volumes.by_type(rows, "hour"))
+
+
+def _moved(today: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        _card(f"{kind.capitalize()}s today", _money(_total(today, kind)), f"{_count(today, kind)} transactions")
+        for kind in Transaction.Type.values
+    ]
+
+
+def _chart_of_today(today: list[dict[str, Any]]) -> dict[str, Any]:
+    sums = {(row["hour"], row["transaction_type"]): row["total"] for row in today}
+    hours = range(24)
+    series = {kind: [sums.get((hour, kind), Decimal(0)) for hour in hours] for kind in Transaction.Type.values}
+    return _chart("Moved today by hour (rupees, UTC)", [f"{hour:02}" for hour in hours], series)
+
+
+def _chart_of_days(today: list[dict[str, Any]]) -> dict[str, Any]:
+    end = volumes.today()
+    days = [end - n * volumes.DAY for n in reversed(range(DAYS))]
+    rows = DayVolume.objects.filter(day__gte=days[0], day__lt=end)
+    sums = {(row.day, row.transaction_type): row.amount for row in rows}
+    sums |= {(end, kind): _total(today, kind) for kind in Transaction.Type.values}
+    series = {kind: [sums.get((day, kind), Decimal(0)) for day in days] for kind in Transaction.Type.values}
+    return _chart(f"Moved in the last {DAYS} days (rupees)", [f"{day:%d %b}" for day in days], series)
+
+
+def _chart(title: str, labels: list[str], series: dict[str, list[Decimal]]) -> dict[str, Any]:
+    datasets = [
+        {"label": kind.capitalize(), "data": [float(total) for total in totals], "backgroundColor": COLOURS[kind]}
+        for kind, totals in series.items()
+    ]
+    return {
+        "title": title,
+        "data": json.dumps({"labels": labels, "datasets": datasets}),
+        "options": json.dumps(CHART),
+    }
+
+
+def _largest() -> dict[str, Any]:
+    newest = Transaction.objects.order_by("-pk").values("pk")[:SEARCHED_REMARKS]
+    rows = Transaction.objects.with_names().filter(pk__in=newest).order_by("-amount", "-pk")[:LARGEST]
+    return {
+        "headers": ["time (UTC)", "type", "from", "to", "amount"],
+        "rows": [
+            [
+                f"{row.timestamp:%d %b %H:%M}",
+                row.transaction_type,
+                link(row.sender),
+                link(row.receiver),
+                _money(row.amount),
+            ]
+            for row in rows
+        ],
+    }
+
+
+# --- Who holds what, who came in, whether it agrees ------------------------------------------------------
+
+
+def _held() -> list[dict[str, Any]]:
+    frozen = Count("pk", filter=Q(status=Wallet.Status.FROZEN))
+    found = Wallet.objects.aggregate(wallets=Count("pk"), frozen=frozen, held=Sum("balance", output_field=MoneyField()))
+    wallets = reverse("admin:wallet_wallet_changelist")
+    return [
+        _card("Money held", _money(found["held"] or Decimal(0)), "in all wallets", wallets),
+        _card("Wallets", f"{found['wallets']:,}", f"{found['frozen']:,} frozen", f"{wallets}?status__exact=FROZEN"),
+    ]
+
+
+def _logins() -> list[dict[str, Any]]:
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    failed = Counter.objects.filter(name=otp.FAILURES_PER_ADDRESS.name, window_start__gte=midnight)
+    wrong = failed.aggregate(total=Sum("count"))["total"] or 0
+    logins = Login.objects.filter(created_at__gte=midnight).count()
+    return [_card("Logins today", f"{logins:,}", f"{wrong:,} wrong codes", reverse("admin:users_login_changelist"))]
+
+
+def _health() -> dict[str, Any]:
+    last = LedgerCheck.objects.order_by("-pk").first()
+    if last is None:
+        return {"ok": False, "text": "The books were never checked: run manage.py check_ledger every night."}
+    when = f"{last.ended_at:%d %b %Y %H:%M} UTC"
+    if last.complaints:
+        return {"ok": False, "text": f"The books do not agree: {last.complaints} complaints of check_ledger, {when}."}
+    if timezone.now() - last.ended_at > CHECK_IS_OLD:
+        return {"ok": False, "text": f"The books agreed, but were last checked on {when}."}
+    return {"ok": True, "text": f"The books agree: {last.wallets:,} wallets checked, {when}."}
+
+
+def _notices() -> Iterator[str]:
+    late = len(volumes.open_days())
+    if late:
+        yield f"{late} days are not in the chart yet: run manage.py close_days every night."
+
+
+# --- How it is shown -----------------------------------------------------------------------------------
+
+
+def _card(title: str, value: str, note: str, href: str = "") -> dict[str, Any]:
+    return {"title": title, "value": value, "note": note, "href": href}
+
+
+def _total(rows: list[dict[str, Any]], kind: str) -> Decimal:
+    return sum((row["total"] for row in rows if row["transaction_type"] == kind), Decimal(0))
+
+
+def _count(rows: list[dict[str, Any]], kind: str) -> str:
+    return f"{sum(row['count'] for row in rows if row['transaction_type'] == kind):,}"
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,.2f}"

@@ -1,0 +1,32 @@
+"""Sums the days that are over, for the charts of the console."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_date
+from tqdm import tqdm
+
+from transactions import volumes
+
+
+class Command(BaseCommand):
+    help = "Sum what moved on each day that is over (UTC), for the charts of the console. Run it soon after midnight."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--since", metavar="DAY", help="sum again from this day on, such as 2026-01-31")
+
+    def handle(self, *args: Any, since: str | None, **options: Any) -> None:
+        days = volumes.open_days(_day(since) if since else None)
+        for day in tqdm(days, unit="day", disable=None):
+            volumes.close(day)
+        self.stdout.write(self.style.SUCCESS(f"{len(days)} days summed."))
+
+
+def _day(text: str) -> Any:
+    try:
+        day = parse_date(text)
+    except ValueError:
+        day = None
+    if day is None:
+        raise CommandError(f"{text} is no day: write it as 2026-01-31.")
+    return day
