@@ -52,7 +52,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         cards += _logins()
     if may("wallet.view_ledgercheck"):
         context["health"] = _health()
-    return context | {"cards": cards, "notices": list(_notices()) if "charts" in context else []}
+    return context | {"title": "Overview", "cards": cards, "notices": list(_notices()) if "charts" in context else []}
 
 
 # --- What moved ---------------------------------------------------------------------------------------
@@ -101,8 +101,10 @@ def _chart(title: str, labels: list[str], series: dict[str, list[Decimal]]) -> d
 
 
 def _largest() -> dict[str, Any]:
-    newest = Transaction.objects.order_by("-pk").values("pk")[:SEARCHED_REMARKS]
-    rows = Transaction.objects.with_names().filter(pk__in=newest).order_by("-amount", "-pk")[:LARGEST]
+    newest = Transaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    recent = Transaction.objects.filter(pk__gt=newest - SEARCHED_REMARKS).order_by("-amount", "-pk")
+    largest = list(recent.values_list("pk", flat=True)[:LARGEST])
+    rows = Transaction.objects.with_names().filter(pk__in=largest).order_by("-amount", "-pk")
     return {
         "headers": ["time (UTC)", "type", "from", "to", "amount"],
         "rows": [

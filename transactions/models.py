@@ -19,6 +19,11 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         received = self.filter(receiver=wallet_id).annotate(direction=Value("IN"), counterparty_id=F("sender"))
         return [paid, received]
 
+    def newest_of(self, wallet_id: int, count: int) -> list["Transaction"]:
+        """The wallet's last transactions, newest first, with names."""
+        found = [row for side in self.with_names().touching(wallet_id) for row in side.order_by("-pk")[:count]]
+        return sorted(found, key=lambda row: -row.pk)[:count]
+
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
         """The history of the user's own wallet, with names. What is not in it does not exist for him."""
         wallet_id = Wallet.objects.filter(user=user).values_list("pk", flat=True).first() or 0

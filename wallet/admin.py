@@ -12,6 +12,7 @@ from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from transactions.models import Transaction
 from wallet import services
 from wallet.forms import AdjustmentForm
 from wallet.models import LedgerCheck, Wallet
@@ -20,17 +21,22 @@ from wallet.permissions import MayAdjust, MayChange
 
 Service = Callable[..., Any]
 
+# Transactions on the page of a wallet.
+NEWEST = 10
+LINK = '<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>'
+
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
     list_display = ("user", "shown_phone", "balance", "shown_status", "created_at", "transactions")
-    fields = ("user", "shown_phone", "balance", "shown_status", "created_at", "transactions")
+    fields = ("user", "shown_phone", "balance", "shown_status", "created_at")
     list_filter = ("status", ("balance", RangeNumericFilter), ("created_at", MomentRangeFilter))
     list_filter_submit = True
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
     search_help_text = "How a username or phone number begins."
     ordering = ("-id",)
+    change_form_after_template = "admin/newest.html"
     actions_detail = ("credit", "debit", "freeze", "unfreeze")
 
     @display(description="phone")
@@ -43,8 +49,13 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @display(description="transactions")
     def transactions(self, wallet: Wallet) -> str:
-        history = f"{reverse('admin:transactions_transaction_changelist')}?wallet={wallet.pk}"
-        return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">show</a>', history)
+        return format_html(LINK, history_of(wallet), "show")
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        wallet = self.get_object(request, object_id)
+        may_see = wallet and request.user.has_perm("transactions.view_transaction")
+        newest = {"newest": _table(wallet), "every": history_of(wallet)} if may_see else {}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | newest)
 
     @action(description="Credit", icon="add", permissions=["adjust"])
     def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -97,6 +108,25 @@ class WalletAdmin(ReadOnlyAdmin):
         facts["Status"] = wallet.status
         back = reverse("admin:wallet_wallet_change", args=[wallet.pk])
         return answer(request, self, wallet, title=title, facts=facts, form_class=form, do=do, back=back)
+
+
+def history_of(wallet: Wallet) -> str:
+    """The list of the wallet's transactions."""
+    return f"{reverse('admin:transactions_transaction_changelist')}?wallet={wallet.pk}"
+
+
+def _table(wallet: Wallet) -> dict[str, Any]:
+    rows = Transaction.objects.newest_of(wallet.pk, NEWEST)
+    return {"headers": ["id", "time (UTC)", "other side", "amount", "balance"], "rows": [_cells(row) for row in rows]}
+
+
+def _cells(row: Any) -> list[Any]:
+    out = row.direction == "OUT"
+    other, balance = (row.receiver, row.sender_balance) if out else (row.sender, row.receiver_balance)
+    page = reverse("admin:transactions_transaction_change", args=[row.pk])
+    who = other.user.username if other else "outside"
+    amount = f"{'−' if out else '+'}{show(row.amount)}"  # noqa: RUF001
+    return [format_html(LINK, page, row.pk), f"{row.timestamp:%d %b %Y %H:%M}", who, amount, show(balance)]
 
 
 @admin.register(LedgerCheck)
