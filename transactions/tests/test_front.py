@@ -1,0 +1,195 @@
+"""The front page of the console, and the sums of closed days behind its chart."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from transactions import volumes
+from transactions.models import DayVolume
+from users import otp
+from users.exceptions import OTPInvalid
+from wallet import services
+from wallet.models import LedgerCheck
+
+NOON = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Sets the time."""
+
+    def at(moment):
+        monkeypatch.setattr(timezone, "now", lambda: moment)
+
+    at(NOON)
+    return at
+
+
+@pytest.fixture
+def console():
+    def client_of(user):
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return client_of
+
+
+def cards(page):
+    return {card["title"]: (card["value"], card["note"]) for card in page.context["cards"]}
+
+
+def series(chart):
+    data = json.loads(chart["data"])
+    return {
+        one["label"]: {label: value for label, value in zip(data["labels"], one["data"], strict=True) if value}
+        for one in data["datasets"]
+    }
+
+
+def pay(asha, ravi, amount):
+    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(amount))
+
+
+def test_it_shows_what_moved_who_holds_what_and_who_came_in(console, boss, clock, asha, ravi):
+    pay(asha, ravi, "150.50")
+    services.freeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="x")
+    sent = otp.send(phone_number=asha.phone_number, address="192.0.2.1")
+    with pytest.raises(OTPInvalid):
+        otp.verify(phone_number=asha.phone_number, code="000000" if sent.code != "000000" else "1", address="192.0.2.1")
+    otp.verify(phone_number=asha.phone_number, code=sent.code, address="192.0.2.1")
+    page = console(boss).get("/admin/")
+    assert cards(page) == {
+        "Credits today": ("1,000.00", "1 transactions"),
+        "Debits today": ("0.00", "0 transactions"),
+        "Transfers today": ("150.50", "1 transactions"),
+        "Money held": ("1,000.00", "in all wallets"),
+        "Wallets": ("3", "1 frozen"),
+        "Logins today": ("1", "1 wrong codes"),
+    }
+    today, month = page.context["charts"]
+    assert series(today) == {"Credit": {"12": 1000.0}, "Debit": {}, "Transfer": {"12": 150.5}}
+    assert series(month) == {"Credit": {"31 Mar": 1000.0}, "Debit": {}, "Transfer": {"31 Mar": 150.5}}
+    assert [row[-1] for row in page.context["largest"]["rows"]] == ["1,000.00", "150.50"]
+
+
+def test_closed_days_come_from_their_sums_and_today_from_the_ledger(console, boss, clock, asha, ravi):
+    clock(NOON + timedelta(days=1))
+    pay(asha, ravi, "1")
+    clock(NOON + timedelta(days=2))
+    pay(asha, ravi, "2")
+    call_command("close_days")
+    assert list(
+        DayVolume.objects.filter(transaction_type="TRANSFER").order_by("day").values_list("day", "count", "amount")
+    ) == [
+        (date(2026, 3, 31), 0, Decimal(0)),
+        (date(2026, 4, 1), 1, Decimal(1)),
+    ]
+    _, month = console(boss).get("/admin/").context["charts"]
+    assert series(month)["Transfer"] == {"01 Apr": 1.0, "02 Apr": 2.0}
+    assert series(month)["Credit"] == {"31 Mar": 1000.0}
+
+
+def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
+    clock(NOON + timedelta(days=3))
+    assert volumes.open_days() == [date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)]
+    call_command("close_days")
+    assert volumes.open_days() == []
+    DayVolume.objects.update(amount=7)
+    call_command("close_days")
+    call_command("close_days", since="2026-04-01")
+    sums = dict(DayVolume.objects.filter(transaction_type="CREDIT").values_list("day", "amount"))
+    assert sums == {date(2026, 3, 31): 7, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
+
+
+def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
+    midnight = datetime(2026, 4, 1, tzinfo=UTC)
+    clock(midnight + volumes.GRACE - timedelta(seconds=1))
+    assert volumes.open_days() == []
+    clock(midnight + volumes.GRACE)
+    assert volumes.open_days() == [date(2026, 3, 31)]
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "31.3.2026", ""])
+def test_a_day_that_is_none_is_refused(db, day):
+    if day:
+        with pytest.raises(CommandError, match="is no day"):
+            call_command("close_days", since=day)
+    else:
+        call_command("close_days", since=day)
+        assert not DayVolume.objects.exists()
+
+
+def test_it_says_that_days_wait_to_be_summed(console, boss, clock, asha):
+    clock(NOON + timedelta(days=2))
+    assert "2 days are not in the chart yet" in console(boss).get("/admin/").content.decode()
+    call_command("close_days")
+    assert "not in the chart yet" not in console(boss).get("/admin/").content.decode()
+
+
+def test_it_tells_how_the_books_are(console, boss, clock, asha):
+    client = console(boss)
+    assert "never checked" in client.get("/admin/").content.decode()
+    call_command("check_ledger")
+    assert "The books agree: 2 wallets checked, 31 Mar 2026 12:30 UTC." in client.get("/admin/").content.decode()
+    clock(NOON + timedelta(days=2, seconds=1))
+    assert "last checked on 31 Mar 2026" in client.get("/admin/").content.decode()
+    LedgerCheck.objects.create(ended_at=timezone.now(), wallets=2, complaints=3)
+    assert "The books do not agree: 3 complaints" in client.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("scope", ["--wallet={wallet}", "--since=2026-01-01"])
+def test_a_check_of_a_part_is_not_taken_for_one_of_the_whole(asha, scope):
+    call_command("check_ledger", scope.format(wallet=asha.wallet.pk))
+    assert not LedgerCheck.objects.exists()
+
+
+@pytest.mark.breaks_books
+def test_a_check_that_finds_something_is_remembered_too(asha):
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE wallet_wallet SET balance = 1 WHERE user_id = %s", [asha.pk])
+    with pytest.raises(CommandError):
+        call_command("check_ledger")
+    assert LedgerCheck.objects.get().complaints == 2
+
+
+@pytest.mark.parametrize(
+    ("right", "shown"),
+    [
+        ("view_transaction", {"Credits today", "Debits today", "Transfers today"}),
+        ("view_wallet", {"Money held", "Wallets"}),
+        ("view_login", {"Logins today"}),
+        ("view_ledgercheck", set()),
+        ("view_otp", set()),
+    ],
+)
+def test_each_sees_what_he_has_the_right_to_see(console, staff, asha, right, shown):
+    staff.user_permissions.add(Permission.objects.get(codename=right))
+    page = console(staff).get("/admin/")
+    assert set(cards(page)) == shown
+    assert ("charts" in page.context) == (right == "view_transaction")
+    assert ("health" in page.context) == (right == "view_ledgercheck")
+
+
+def test_it_takes_as_many_queries_for_many_rows_as_for_few(console, boss, asha, ravi):
+    client = console(boss)
+    client.get("/admin/")
+    with CaptureQueriesContext(connection) as few:
+        client.get("/admin/")
+    for _ in range(30):
+        pay(asha, ravi, "1")
+    with CaptureQueriesContext(connection) as many:
+        client.get("/admin/")
+    assert len(many) == len(few)
+
+
+def test_an_empty_product_has_a_front_page(console, boss):
+    assert console(boss).get("/admin/").status_code == 200

@@ -1,0 +1,217 @@
+"""Freeze, credit, debit and reverse from the console: a reason, a second look, once, and logged."""
+
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from transactions.models import Transaction
+from users import audit
+from wallet import services
+from wallet.models import Wallet
+
+
+@pytest.fixture
+def console():
+    """A client of the console, logged in as the user; in a group, where one is named."""
+
+    def client_of(user, group=None):
+        if group:
+            user.groups.set([Group.objects.get(name=group)])
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return client_of
+
+
+@pytest.fixture
+def finance(console, staff):
+    return console(staff, "Finance")
+
+
+@pytest.fixture
+def operations(console, staff):
+    return console(staff, "Operations")
+
+
+def page_of(wallet, deed):
+    return f"/admin/wallet/wallet/{wallet.pk}/{deed}/"
+
+
+def key_in(page):
+    return re.search(r'name="key" value="([0-9a-f]{32})"', page.content.decode())[1]
+
+
+def fill_in(client, path, **fields):
+    """As people do it: open the page, fill it in, look at it once more, confirm."""
+    data = {"key": key_in(client.get(path)), **fields}
+    assert client.post(path, data).context["asks"] is True
+    return client.post(path, {**data, "confirmed": ""})
+
+
+def told(page):
+    return page.context["form"].non_field_errors() or page.context["form"].errors
+
+
+def test_a_credit_moves_money_and_is_logged(finance, staff, asha, ledger):
+    page = fill_in(finance, page_of(asha.wallet, "credit"), amount="50.10", reason="Found on the floor")
+    assert (page.status_code, page["Location"]) == (302, f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
+    row = Transaction.objects.latest("pk")
+    assert (row.transaction_type, str(row.amount), row.remarks, row.initiated_by) == (
+        "CREDIT",
+        "50.10",
+        "Found on the floor",
+        staff,
+    )
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.content_type.model, entry.object_id) == (staff, "wallet", str(asha.wallet.pk))
+    assert audit.details(entry) == {
+        "what": "credit",
+        "before": {"receiver": "1000.00"},
+        "after": {"receiver": "1050.10"},
+        "amount": "50.10",
+        "transaction": row.pk,
+        "reason": "Found on the floor",
+    }
+    assert "1050.10" in finance.get(page["Location"]).content.decode()
+
+
+def test_a_debit_takes_money(finance, asha):
+    fill_in(finance, page_of(asha.wallet, "debit"), amount="1000", reason="Paid out")
+    assert Wallet.objects.get(user=asha).balance == 0
+
+
+def test_nothing_moves_before_it_is_confirmed(finance, asha, ledger):
+    path, before = page_of(asha.wallet, "credit"), ledger()
+    data = {"key": key_in(finance.get(path)), "amount": "5", "reason": "x"}
+    assert "Yes, do it" in finance.post(path, data).content.decode()
+    page = finance.post(path, {**data, "edit": ""})
+    assert (page.context["asks"], page.context["form"]["amount"].value()) == (False, "5")
+    assert ledger() == before and not LogEntry.objects.exists()
+
+
+def test_the_same_page_sent_twice_moves_money_once(finance, asha):
+    path = page_of(asha.wallet, "credit")
+    data = {"key": key_in(finance.get(path)), "amount": "5", "reason": "x", "confirmed": ""}
+    assert [finance.post(path, data).status_code for _ in range(2)] == [302, 302]
+    assert Wallet.objects.get(user=asha).balance == 1005
+    assert LogEntry.objects.count() == 1
+    assert "used for another request" in str(told(finance.post(path, {**data, "amount": "6"})))
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"amount": "5"}, "reason"),
+        ({"amount": "5", "reason": "  "}, "reason"),
+        ({"amount": "5", "reason": "x" * 256}, "reason"),
+        ({"amount": "5", "reason": "a\0b"}, "reason"),
+        ({"reason": "x"}, "amount"),
+        ({"amount": "0", "reason": "x"}, "amount"),
+        ({"amount": "-5", "reason": "x"}, "amount"),
+        ({"amount": "1e2", "reason": "x"}, "amount"),
+        ({"amount": "1.005", "reason": "x"}, "amount"),
+        ({"amount": "५", "reason": "x"}, "amount"),
+        ({"amount": "5", "reason": "x", "key": "mine"}, "key"),
+        ({"amount": "5", "reason": "x", "key": ""}, "key"),
+    ],
+)
+def test_what_is_filled_in_wrong_is_told_and_nothing_moves(finance, asha, ledger, fields, wrong):
+    before = ledger()
+    page = finance.post(page_of(asha.wallet, "credit"), {"key": "0" * 32, "confirmed": "", **fields})
+    assert (page.status_code, list(page.context["form"].errors)) == (200, [wrong])
+    assert ledger() == before
+
+
+@pytest.mark.parametrize(
+    ("deed", "amount", "says"),
+    [("debit", "1000.01", "holds 1000.00"), ("credit", "1000000.01", "At most"), ("credit", "999000", None)],
+)
+def test_a_broken_rule_is_told_above_the_form(finance, asha, settings, deed, amount, says):
+    settings.WALLET_MAX_BALANCE = 999000
+    page = finance.post(page_of(asha.wallet, deed), {"key": "0" * 32, "confirmed": "", "amount": amount, "reason": "x"})
+    assert page.status_code == 200
+    assert (says or "holds at most") in str(told(page))
+    assert not LogEntry.objects.exists()
+
+
+def test_a_wallet_is_frozen_with_a_reason_and_melts_again(operations, asha):
+    fill_in(operations, page_of(asha.wallet, "freeze"), reason="Stolen phone")
+    assert Wallet.objects.get(user=asha).is_frozen
+    wallet = operations.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
+    assert [deed["title"] for deed in wallet.context["actions_detail"]] == ["Unfreeze"]
+    fill_in(operations, page_of(asha.wallet, "unfreeze"), reason="Found again")
+    assert not Wallet.objects.get(user=asha).is_frozen
+    told = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
+    assert [(one["before"], one["after"], one["reason"]) for one in told] == [
+        ("ACTIVE", "FROZEN", "Stolen phone"),
+        ("FROZEN", "ACTIVE", "Found again"),
+    ]
+
+
+def test_a_frozen_wallet_is_not_adjusted(finance, boss, asha):
+    services.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="x")
+    data = {"key": "0" * 32, "confirmed": "", "amount": "5", "reason": "x"}
+    assert "frozen" in str(told(finance.post(page_of(asha.wallet, "credit"), data)))
+
+
+def test_a_transaction_is_reversed_once(finance, asha, ravi):
+    paid = services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=services.Decimal(100)).transaction
+    page = f"/admin/transactions/transaction/{paid.pk}/"
+    assert [deed["title"] for deed in finance.get(f"{page}change/").context["actions_detail"]] == ["Reverse"]
+    assert fill_in(finance, f"{page}reverse/", reason="Wrong number").status_code == 302
+    assert Wallet.objects.get(user=asha).balance == 1000
+    assert audit.details(LogEntry.objects.get()) == {
+        "what": "reversal",
+        "before": {"sender": "100.00", "receiver": "900.00"},
+        "after": {"sender": "0.00", "receiver": "1000.00"},
+        "amount": "100.00",
+        "transaction": Transaction.objects.latest("pk").pk,
+        "reason": "Wrong number",
+    }
+    assert finance.get(f"{page}change/").context["actions_detail"] == []
+    again = finance.post(f"{page}reverse/", {"key": "0" * 32, "confirmed": "", "reason": "x"})
+    assert "reversed already" in str(told(again))
+
+
+@pytest.mark.parametrize("wallet", ["0", "x", "99999999999999999999", "%00"])
+@pytest.mark.parametrize("deed", ["credit", "freeze", "nothing"])
+def test_there_is_no_page_for_a_wallet_that_is_not(console, boss, wallet, deed):
+    client = console(boss)
+    client.raise_request_exception = False
+    for method in (client.get, client.post):
+        assert method(f"/admin/wallet/wallet/{wallet}/{deed}/").status_code in (302, 404)
+
+
+def test_a_form_from_elsewhere_is_refused(console, boss, asha, ledger):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(boss)
+    before = ledger()
+    data = {"key": "0" * 32, "confirmed": "", "amount": "5", "reason": "x"}
+    assert client.post(page_of(asha.wallet, "credit"), data).status_code == 403
+    assert ledger() == before
+
+
+def test_the_page_of_a_wallet_shows_its_newest_rows_and_the_way_to_all(console, boss, asha, ravi):
+    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=services.Decimal("7.50"))
+    client = console(boss)
+    page = client.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
+    assert [row[2:] for row in page.context["newest"]["rows"]] == [
+        ["user_9888888888", "−7.50", "992.50"],  # noqa: RUF001
+        ["outside", "+1000.00", "1000.00"],
+    ]
+    history = client.get(page.context["every"]).context["cl"].result_list
+    assert [row.pk for row in history] == list(Transaction.objects.order_by("-pk").values_list("pk", flat=True))
+    assert f"/admin/wallet/wallet/{ravi.wallet.pk}/change/" in client.get(page.context["every"]).content.decode()
+
+
+@pytest.mark.parametrize(("wallet", "count"), [("{}", 1), ("0", 0), ("99999999999999999999", None), ("x", None)])
+def test_transactions_are_filtered_by_wallet(console, boss, asha, ravi, wallet, count):
+    page = console(boss).get(f"/admin/transactions/transaction/?wallet={wallet.format(asha.wallet.pk)}")
+    if count is None:
+        assert page["Location"].endswith("?e=1")
+    else:
+        assert len(page.context["cl"].result_list) == count
