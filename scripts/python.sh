@@ -1,4 +1,4 @@
-# Sourced by serve.sh and assign_phone.sh, in the project's folder: finds the Python to use and says what it lacks.
+# Sourced by other scripts, in the project's folder: finds the Python to use and says what it lacks.
 
 if [ -n "${VIRTUAL_ENV:-}" ] && [ -x "$VIRTUAL_ENV/bin/python" ]; then
     python=$VIRTUAL_ENV/bin/python
@@ -12,10 +12,10 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-# need MODULE: ends the script unless the module can be imported.
+# need MODULE [REQUIREMENTS]: ends the script unless the module can be imported.
 need() {
     if ! "$python" -c "import $1" 2>/dev/null; then
-        echo "$python has no $1: $python -m pip install -r requirements-prod.txt" >&2
+        echo "$python has no $1: $python -m pip install -r ${2:-requirements-prod.txt}" >&2
         exit 1
     fi
 }

@@ -124,8 +124,8 @@ def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
         migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         subprocess.run(migrate, cwd=BASE_DIR, env=environment, check=True)
         server = Live(int(environment["PORT"]), environment, codes)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()
@@ -135,8 +135,8 @@ def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
 def own_postgres() -> Iterator["Postgres"]:
     """Its data lie in the system's temporary folder, where the account that it runs as can reach them."""
     server = Postgres(Path(tempfile.mkdtemp(prefix="lokanetra-live-")))
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
@@ -166,6 +166,7 @@ class Postgres:
 
     def stop(self) -> None:
         os.kill(self.pid(), signal.SIGINT)  # fast: ends the connections too
+        wait_for(lambda: not (self.folder / "postmaster.pid").exists())
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

@@ -1,0 +1,70 @@
+"""`scripts/bench.sh`: measure, print the table, write what was asked for."""
+
+import json
+import signal
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scripts.bench import chart, growth, report, throughput
+from scripts.bench.load import LONGEST_SECONDS, Failed
+
+
+def main() -> None:
+    parser = arguments()
+    options = parser.parse_args()
+    if options.growth and options.only:
+        parser.error("--only does not go with --growth")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)  # what was started ends on the way out
+    try:
+        result = growth.measure(options) if options.growth else throughput.measure(options)
+    except Failed as fault:
+        sys.exit(f"bench.sh: {fault}")
+    print(report.text(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.chart:
+        chart.draw(result, options.chart)
+
+
+def arguments() -> ArgumentParser:
+    """What they mean stands in `bench.sh --help`."""
+    parser = ArgumentParser("bench.sh", add_help=False, allow_abbrev=False)
+    parser.add_argument("--rounds", type=_from_to(1, 1_000), default=3)
+    parser.add_argument("--seconds", type=_from_to(1, LONGEST_SECONDS), default=10)
+    parser.add_argument("--only", type=_names)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--sqlite", action="store_true")
+    kind.add_argument("--growth", action="store_true")
+    parser.add_argument("--large-wallets", type=_from_to(growth.SMALL[0], 10**7), default=1_000_000)
+    parser.add_argument("--large-rows", type=_from_to(growth.SMALL[1], 10**8), default=10_000_000)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--chart", type=Path)
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    unknown = set(text.split(",")) - set(throughput.NAMES)
+    if unknown:
+        raise ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(throughput.NAMES)}")
+    return tuple(name for name in throughput.NAMES if name in text.split(","))
+
+
+def _from_to(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"write a number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def _end(number: int, frame: Any) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

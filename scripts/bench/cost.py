@@ -1,0 +1,56 @@
+"""What the server costs while nobody uses it and after everybody did: memory, and time until it is there."""
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lokanetra.env import BASE_DIR
+from lokanetra.tests.live import Live, free_port
+
+
+def of(live: Live, idle: dict[str, list[float]], rounds: int) -> dict[str, Any]:
+    """After the load; `idle` is the memory before it. Times are medians, in seconds."""
+    return {
+        "idle": idle,
+        "loaded": memory(live),
+        "seconds_to_start": round(statistics.median(_start(live) for _ in range(rounds)), 2),
+        "seconds_to_import": round(statistics.median(_import(live) for _ in range(rounds)), 2),
+    }
+
+
+def memory(live: Live) -> dict[str, list[float]]:
+    """MiB of each worker: PSS shares what is shared among those who share it, RSS counts it for each."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in live.workers()]
+    return {name.upper(): [_mebibytes(name, rollup) for rollup in rollups] for name in ("Pss", "Rss")}
+
+
+def another(live: Live, **environment: str) -> Live:
+    """A server like this one on the same database, not yet started."""
+    port = free_port()
+    return replace(live, port=port, environment=live.environment | environment | {"PORT": str(port)})
+
+
+def _start(live: Live) -> float:
+    """From `serve.sh` to the first answer, of one more server; the database is migrated."""
+    server = another(live)
+    before = time.monotonic()
+    try:
+        server.start()
+        return time.monotonic() - before
+    finally:
+        server.stop()
+
+
+def _import(live: Live) -> float:
+    command = [sys.executable, "-X", "importtime", "-c", "import lokanetra.wsgi"]
+    done = subprocess.run(command, cwd=BASE_DIR, env=live.environment, capture_output=True, text=True, check=True)
+    return int(re.findall(r"(\d+) \| +lokanetra\.wsgi$", done.stderr, re.MULTILINE)[0]) / 1e6
+
+
+def _mebibytes(name: str, rollup: str) -> float:
+    return round(int(re.findall(rf"^{name}: +(\d+) kB", rollup, re.MULTILINE)[0]) / 1024, 1)

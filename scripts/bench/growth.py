@@ -1,0 +1,63 @@
+"""Whether payments and lists stay as fast when the ledger grows: the same calls on a small and on a large one."""
+
+from argparse import Namespace
+from functools import partial
+from typing import Any
+
+from scripts.bench import PHONES, report
+from scripts.bench.load import Callers
+from scripts.bench.loader import load
+from scripts.bench.throughput import Plan, product, take
+
+# Wallets and rows.
+SMALL = (1_000, 10_000)
+# A hundred pages of ten: so long is the first wallet's history in the small one.
+HISTORY = "/transactions/?page_size=10"
+ADMIN_LIST = "/transactions/admin-list/"
+LISTS = {
+    "admin list": ADMIN_LIST,
+    "admin list of a phone": f"{ADMIN_LIST}?sender_phone={PHONES + 1}",
+    "admin list of a type": f"{ADMIN_LIST}?type=CREDIT",
+    "admin list of an amount": f"{ADMIN_LIST}?min_amount=500.00&max_amount=501.00",
+    "admin list by amount": f"{ADMIN_LIST}?ordering=-amount",
+}
+
+
+def measure(options: Namespace) -> dict[str, Any]:
+    sizes = {"small": SMALL, "large": (options.large_wallets, options.large_rows)}
+    found = {name: _at(*size, options) for name, size in sizes.items()}
+    named = {name: {"wallets": wallets, "rows": rows} for name, (wallets, rows) in sizes.items()}
+    return found["large"] | {"sizes": named, "measurements": _beside(*(one["measurements"] for one in found.values()))}
+
+
+def _at(wallets: int, rows: int, options: Namespace) -> dict[str, Any]:
+    with product() as callers:
+        load(callers.live.environment["DATABASE_URL"], wallets, rows)
+        return report.result(callers.live, options, take(_plan(callers), options))
+
+
+def _plan(callers: Callers) -> Plan:
+    """One caller at a time: how long an answer takes, not how many there are."""
+    alone = partial(partial, callers.send, connections=1)
+    return {
+        "transfer": alone("transfer"),
+        "balance": alone("/wallet/balance/"),
+        "history, first page": alone(HISTORY, who="reader"),
+        "history, hundredth page": alone(_hundredth_page(callers), who="reader"),
+        **{name: alone(path, who="staff") for name, path in LISTS.items()},
+    }
+
+
+def _hundredth_page(callers: Callers) -> str:
+    path = HISTORY
+    for _ in range(99):
+        following = callers.live.call("GET", path, token=callers.token("reader")).body["next"]
+        path = "/" + following.split("/", 3)[3]
+    return path
+
+
+def _beside(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"small": found, "large": large[name], "ratio": round(large[name]["p50"] / found["p50"], 2)}
+        for name, found in small.items()
+    }
