@@ -32,14 +32,14 @@ def _throughput(result: dict[str, Any], names: list[str], rates: Any, latencies:
     rates.set(title="How many per second: median, least and most of the rounds", xlabel="per second")
     rates.bar_label(rates.barh(names, medians, xerr=spread, capsize=4), fmt="{:.0f}", padding=6)
     _pairs(latencies, names, {kind: [one[kind] for one in found] for kind in ("p50", "p99")})
-    latencies.set(title="How long an answer takes", xlabel="milliseconds (logarithmic)")
+    latencies.set(title="How long an answer takes", xlabel="milliseconds")
 
 
 def _growth(result: dict[str, Any], names: list[str], latencies: Any) -> None:
     found = result["measurements"].values()
     labels = {size: "{wallets:,} wallets, {rows:,} rows".format(**known) for size, known in result["sizes"].items()}
     _pairs(latencies, names, {label: [one[size]["p50"] for one in found] for size, label in labels.items()})
-    latencies.set(title="How long an answer takes when the ledger grows: p50", xlabel="milliseconds (logarithmic)")
+    latencies.set(title="How long an answer takes when the ledger grows: p50", xlabel="milliseconds")
 
 
 def _pairs(plot: Any, names: list[str], series: dict[str, list[float]]) -> None:
@@ -47,5 +47,4 @@ def _pairs(plot: Any, names: list[str], series: dict[str, list[float]]) -> None:
         bars = plot.barh([n + 0.4 * place - 0.2 for n in range(len(names))], values, height=0.38, label=label)
         plot.bar_label(bars, fmt="{:.1f}", padding=3, fontsize=8)
     plot.set_yticks(range(len(names)), names)
-    plot.set_xscale("log")
     plot.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -1,6 +1,8 @@
 """Whether payments and lists stay as fast when the ledger grows: the same calls on a small and on a large one."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,15 +27,21 @@ LISTS = {
 
 def measure(options: Namespace) -> dict[str, Any]:
     sizes = {"small": SMALL, "large": (options.large_wallets, options.large_rows)}
-    found = {name: _at(*size, options) for name, size in sizes.items()}
-    named = {name: {"wallets": wallets, "rows": rows} for name, (wallets, rows) in sizes.items()}
-    return found["large"] | {"sizes": named, "measurements": _beside(*(one["measurements"] for one in found.values()))}
+    with ExitStack() as stack:
+        callers = {size: stack.enter_context(_loaded(*numbers)) for size, numbers in sizes.items()}
+        plans = {size: _plan(several) for size, several in callers.items()}
+        found = take({f"{name}, {size}": plans[size][name] for name in plans["small"] for size in sizes}, options)
+        measurements = {name: _beside(found[f"{name}, small"], found[f"{name}, large"]) for name in plans["small"]}
+        named = {size: {"wallets": wallets, "rows": rows} for size, (wallets, rows) in sizes.items()}
+        return report.result(callers["large"].live, options, measurements) | {"sizes": named}
 
 
-def _at(wallets: int, rows: int, options: Namespace) -> dict[str, Any]:
+@contextmanager
+def _loaded(wallets: int, rows: int) -> Iterator[Callers]:
+    """Both sizes stand beside each other, so that what else the machine does meets them alike."""
     with product() as callers:
         load(callers.live.environment["DATABASE_URL"], wallets, rows)
-        return report.result(callers.live, options, take(_plan(callers), options))
+        yield callers
 
 
 def _plan(callers: Callers) -> Plan:
@@ -57,7 +65,4 @@ def _hundredth_page(callers: Callers) -> str:
 
 
 def _beside(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {"small": found, "large": large[name], "ratio": round(large[name]["p50"] / found["p50"], 2)}
-        for name, found in small.items()
-    }
+    return {"small": small, "large": large, "ratio": round(large["p50"] / small["p50"], 2)}
