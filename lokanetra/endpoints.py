@@ -12,7 +12,7 @@ and where `pages` is named, filtered and paged before. Money calls are given the
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 from django.conf import settings
@@ -80,19 +80,34 @@ class Contract:
         if self.pages:
             return self._page(request, result)
         replayed = {"Idempotent-Replayed": "true"} if getattr(result, "replayed", False) else None
-        return Response(self.gives(result).data, status=self.status, headers=replayed)
+        return Response(self._shows.to_representation(result), status=self.status, headers=replayed)
 
     def _body(self, request: Request) -> dict[str, Any]:
+        reads = self._reads_some if request.method == "PATCH" else self._reads
+        return reads.run_validation(request.data)
+
+    # Serializers are made once and shared, for making one takes longer than using it: they keep nothing of a request.
+
+    @cached_property
+    def _shows(self) -> Any:
+        assert self.gives
+        return self.gives()
+
+    @cached_property
+    def _reads(self) -> Any:
         assert self.takes
-        serializer = self.takes(data=request.data, partial=request.method == "PATCH")
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
+        return self.takes()
+
+    @cached_property
+    def _reads_some(self) -> Any:
+        assert self.takes
+        return self.takes(partial=True)
 
     def _page(self, request: Request, rows: Any) -> Response:
-        assert self.pages and self.gives
+        assert self.pages
         paginator = self.pages()
         page = paginator.paginate_queryset(self.filtered(request, rows), request)
-        return paginator.get_paginated_response(self.gives(page, many=True).data)
+        return paginator.get_paginated_response([self._shows.to_representation(row) for row in page])
 
     def filtered(self, request: Request, rows: Any) -> Any:
         """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""

@@ -26,8 +26,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
         """The history of the user's own wallet, with names. What is not in it does not exist for him."""
-        wallet_id = Wallet.objects.filter(user=user).values_list("pk", flat=True).first() or 0
-        return self.with_names().touching(wallet_id)
+        return self.with_names().touching(user.wallet.pk)
 
     def one_visible_to(self, user: UserProfile, pk: int) -> "Transaction":
         """One transaction of the user's own. Raises Http404."""

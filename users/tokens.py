@@ -11,6 +11,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
+from lokanetra.prepared import Prepared, Slot
 from users.exceptions import TokenNotValid, TokenReused
 from users.models import Login, UserProfile
 
@@ -22,6 +23,13 @@ LOGIN_LIFETIME = timedelta(days=30)
 REUSE_GRACE = timedelta(seconds=10)
 # Ours have about 400 characters. A longer one is not ours, and reading it would cost.
 LONGEST_TOKEN = 1024
+
+# With its wallet, which most requests ask for next: one query instead of two.
+ACCOUNT = Prepared(
+    lambda: UserProfile.objects.select_related("wallet").filter(
+        pk=Slot("user_id"), is_active=True, token_version=Slot("token_version")
+    )
+)
 
 
 class LoginAuthentication(JWTAuthentication):
@@ -86,12 +94,10 @@ def read(kind: type[Token], text: str) -> Any:
 
 def account_of(token: Token) -> UserProfile:
     """The active account that the token speaks for. Raises TokenNotValid."""
-    found = UserProfile.objects.filter(
-        pk=int(token.get("user_id", 0)), is_active=True, token_version=token.get("token_version")
-    ).first()
-    if found is None:
+    found = ACCOUNT(user_id=int(token.get("user_id", 0)), token_version=token.get("token_version"))
+    if not found:
         raise TokenNotValid
-    return found
+    return found[0]
 
 
 def _open_logins(token: Token, now: datetime) -> Any:

@@ -24,13 +24,14 @@ from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError
-from django.db.models import Q, QuerySet
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db.models import Field, Q, QuerySet
 from django.db.transaction import atomic
 from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.errors import ServerBusy
+from lokanetra.prepared import Prepared, Slot
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
 from users import audit
 from users.exceptions import TokenNotValid
@@ -144,7 +145,7 @@ def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", key: 
     KeyReused.
     """
     request = Request(user_id, TRANSFER, amount, remarks, key, to=to)
-    wallets = _locked(user__in=UserProfile.objects.filter(Q(pk=user_id) | Q(phone_number=to)))
+    wallets = BOTH(user_id=user_id, to=to)
     payer = next((wallet for wallet in wallets if wallet.user_id == user_id), None) or _nothing()
     first = _first(request)
     if first:
@@ -174,7 +175,8 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
     if original is None:
         raise Http404
     request = Request(user_id, "REVERSAL", None, remarks, key, transaction_id=transaction_id)
-    wallets = {wallet.pk: wallet for wallet in _locked(pk__in=[original.sender_id, original.receiver_id])}
+    sides = Wallet.objects.filter(pk__in=[original.sender_id, original.receiver_id])
+    wallets = {wallet.pk: wallet for wallet in _locking(sides)}
     payer, receiver = wallets.get(original.receiver_id or 0), wallets.get(original.sender_id or 0)
     of = receiver or payer
     assert of
@@ -209,8 +211,7 @@ def unfreeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
 def _adjust(request: Request) -> Receipt:
     """A credit or a debit: money comes from the world outside, or leaves for it."""
     mine = request.wallet_id is None
-    wanted = {"user": request.user_id} if mine else {"pk": request.wallet_id}
-    (wallet,) = _locked(**wanted) or _nothing()
+    wallet = _own(request.user_id) if mine else _theirs(request.wallet_id)
     first = _first(request)
     if first:
         return _replay(first, request, wallet.pk)
@@ -228,19 +229,35 @@ def _adjust(request: Request) -> Receipt:
     return receipt if mine else _audited(receipt, request, on=wallet)
 
 
-def _locked(**wanted: Any) -> list[Wallet]:
+def _locking(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
     """The wallets and their accounts, locked. In the order of their keys, or opposite transfers deadlock; the accounts
     too, or a deactivation that was committed while the lock was awaited is not seen; without the keys, or the ledger's
     foreign keys wait for the lock."""
-    rows: QuerySet[Wallet] = Wallet.objects.filter(**wanted).select_related("user")
-    return list(rows.select_for_update(no_key=True, of=("self", "user")).order_by("pk"))
+    return wallets.select_related("user").select_for_update(no_key=True, of=("self", "user")).order_by("pk")
+
+
+OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Slot("user_id"))))
+PAYER_OR_RECEIVER = Q(pk=Slot("user_id")) | Q(phone_number=Slot("to"))
+BOTH = Prepared(lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))))
+FIRST = Prepared(
+    lambda: Transaction.objects.with_names().filter(initiated_by=Slot("user_id"), idempotency_key=Slot("key"))
+)
+
+
+def _own(user_id: int) -> Wallet:
+    (wallet,) = OWN(user_id=user_id) or _nothing()
+    return wallet
+
+
+def _theirs(wallet_id: int | None) -> Wallet:
+    return _locking(Wallet.objects.filter(pk=wallet_id or 0)).first() or _nothing()
 
 
 def _first(request: Request) -> Transaction | None:
     """The transaction that this user's key stands for already."""
     if request.key is None:
         return None
-    return Transaction.objects.with_names().filter(initiated_by=request.user_id, idempotency_key=request.key).first()
+    return next(iter(FIRST(user_id=request.user_id, key=request.key)), None)
 
 
 def _replay(first: Transaction, request: Request, wallet_id: int) -> Receipt:
@@ -266,8 +283,7 @@ def _move(
         payer.balance -= amount
     if receiver:
         receiver.balance += amount
-    Wallet.objects.bulk_update([wallet for wallet in (payer, receiver) if wallet], ["balance"])
-    row = Transaction.objects.create(
+    row = Transaction(
         transaction_type=_type_of(payer, receiver),
         sender=payer,
         receiver=receiver,
@@ -281,7 +297,37 @@ def _move(
         request_hash=request.hash,
         reverses=reverses,
     )
+    _write(row, [wallet for wallet in (payer, receiver) if wallet])
     return Receipt(row, of.balance)
+
+
+# Two statements while the locks are held. In so many words, for Django takes longer to build them than the database to
+# do them. A single wallet is both the one and the other.
+BALANCES = """
+    UPDATE wallet_wallet SET balance = CASE id WHEN %s THEN CAST(%s AS bigint) ELSE CAST(%s AS bigint) END
+    WHERE id IN (%s, %s)
+"""
+BALANCE = Wallet._meta.get_field("balance")
+COLUMNS: list[Field] = [field for field in Transaction._meta.concrete_fields if not field.primary_key]
+ROW = (
+    f"INSERT INTO transactions_transaction ({', '.join(str(field.column) for field in COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"
+)
+
+
+def _write(row: Transaction, wallets: list[Wallet]) -> None:
+    """Their balances, and the row, which gets its id."""
+    one, other = wallets[0], wallets[-1]
+    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in COLUMNS]
+    with connection.cursor() as cursor:
+        cursor.execute(BALANCES, [one.pk, _paise(one), _paise(other), one.pk, other.pk])
+        cursor.execute(ROW, values)
+        (row.pk,) = cursor.fetchone()
+    row._state.adding = False
+
+
+def _paise(wallet: Wallet) -> int:
+    return BALANCE.get_db_prep_save(wallet.balance, connection)
 
 
 def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> Receipt:
@@ -306,7 +352,7 @@ def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) ->
 
 
 def _set_status(user_id: int, wallet_id: int, status: Wallet.Status, reason: str) -> Wallet:
-    (wallet,) = _locked(pk=wallet_id) or _nothing()
+    wallet = _theirs(wallet_id)
     before, wallet.status = wallet.status, status
     wallet.save(update_fields=["status"])
     audit.record(user_id=user_id, on=wallet, what="status", before=before, after=status, reason=reason)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rest_framework.decorators import action
-from rest_framework.generics import get_object_or_404
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import NumberedPages
@@ -19,7 +18,7 @@ class WalletViewSet(Endpoints):
     @endpoint(gives=serializers.BalanceSerializer)
     def balance(self, request: Authenticated) -> Wallet:
         """Show one's own balance."""
-        return get_object_or_404(Wallet.objects.select_related("user"), user=request.user)
+        return request.user.wallet
 
     @action(detail=False, methods=["post"])
     @endpoint(

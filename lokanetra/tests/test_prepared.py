@@ -1,0 +1,71 @@
+"""A prepared query gives what Django's own does, and a connection that died at rest is replaced unnoticed."""
+
+from decimal import Decimal
+from threading import Thread
+
+import pytest
+from django.db import connection
+from django.forms import model_to_dict
+
+from lokanetra.prepared import Prepared, Slot
+from transactions.models import Transaction
+from users.models import UserProfile
+from wallet import services
+from wallet.models import Wallet
+
+
+def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
+    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
+    rows = Transaction.objects.with_names().order_by("-pk")
+    newest = Prepared(lambda: rows.filter(initiated_by=Slot("user_id")))
+    for user in (asha, ravi, asha):
+        found, wanted = newest(user_id=user.pk), list(rows.filter(initiated_by=user))
+        assert [model_to_dict(row) for row in found] == [model_to_dict(row) for row in wanted]
+        assert [row.timestamp for row in found] == [row.timestamp for row in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            assert one.receiver.user.phone_number == other.receiver.user.phone_number
+            assert (one.sender is None) == (other.sender is None)
+
+
+def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_queries):
+    of_phone = Prepared(lambda: UserProfile.objects.select_related("wallet").filter(phone_number=Slot("phone")))
+    with django_assert_num_queries(1):
+        (user,) = of_phone(phone=asha.phone_number)
+        assert (user.wallet.balance, user.wallet.user.username) == (1000, asha.username)
+    assert of_phone(phone="' OR 1=1") == []
+
+
+def test_what_it_gives_can_be_saved(asha):
+    (wallet,) = Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")))(user_id=asha.pk)
+    wallet.status = Wallet.Status.FROZEN
+    wallet.save(update_fields=["status"])
+    assert Wallet.objects.get(pk=wallet.pk).is_frozen
+
+
+def test_a_missing_value_is_an_error_of_the_caller(asha):
+    with pytest.raises(KeyError):
+        Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")))()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_died_at_rest_is_replaced_unnoticed(monkeypatch):
+    if connection.vendor == "sqlite":
+        return  # it has no connection that could die
+    from lokanetra.postgresql import base
+
+    connection.ensure_connection()
+    connection.close_if_unusable_or_obsolete()
+    monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", True)
+    connection.health_check_enabled, connection.health_check_done = True, False
+    victim = connection.connection.info.backend_pid
+
+    def end():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [victim])
+        connection.close()
+
+    thread = Thread(target=end)
+    thread.start()
+    thread.join()
+    monkeypatch.setattr(base, "REST", -1.0)
+    assert UserProfile.objects.count() == 0
