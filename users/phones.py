@@ -1,7 +1,7 @@
 """One spelling for a phone number: `parse` reads it, E.164 is stored, `show` prints it."""
 
 import re
-from functools import reduce
+from functools import lru_cache, reduce
 
 import phonenumbers
 from django.conf import settings
@@ -11,6 +11,8 @@ from phonenumbers import PhoneNumberType
 
 # The phone library reads letters as digits, drops extensions and obeys URI parameters: it must not see them.
 SPELLING = re.compile(r"\+?[0-9 ().-]{1,32}", re.ASCII)
+# Reading a number takes longer than asking the database for its account; the same ones come again and again.
+REMEMBERED = 4096
 MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 
@@ -19,10 +21,15 @@ def parse(text: str) -> str:
 
     Raises ValidationError for anything else.
     """
+    return _parsed(text, settings.PHONE_REGION)
+
+
+@lru_cache(REMEMBERED)
+def _parsed(text: str, home: str) -> str:
     if not SPELLING.fullmatch(text):
         raise ValidationError("A phone number has digits, spaces, ( ) . - and one leading + only.", code="invalid")
     try:
-        number = phonenumbers.parse(text, settings.PHONE_REGION)
+        number = phonenumbers.parse(text, home)
     except phonenumbers.NumberParseException:
         raise ValidationError("This is not a phone number.", code="invalid") from None
     if not phonenumbers.is_valid_number(number):
@@ -34,8 +41,13 @@ def parse(text: str) -> str:
 
 def show(e164: str) -> str:
     """National digits for the home region, E.164 for any other."""
+    return _shown(e164, settings.PHONE_REGION)
+
+
+@lru_cache(REMEMBERED)
+def _shown(e164: str, home: str) -> str:
     number = phonenumbers.parse(e164)
-    if phonenumbers.region_code_for_number(number) != settings.PHONE_REGION:
+    if phonenumbers.region_code_for_number(number) != home:
         return e164
     return phonenumbers.national_significant_number(number)
 

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.db.models import F
@@ -10,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+from rest_framework_simplejwt.utils import aware_utcnow
 
 from lokanetra.prepared import Prepared, Slot
 from users.exceptions import TokenNotValid, TokenReused
@@ -87,9 +89,17 @@ def read(kind: type[Token], text: str) -> Any:
     if len(text) > LONGEST_TOKEN:
         raise TokenNotValid
     try:
-        return kind(text)  # type: ignore[arg-type]
+        token = _verified(kind, text)  # type: ignore[arg-type]
+        token.check_exp(current_time=aware_utcnow())
+        return token
     except (TokenError, RecursionError):  # deeply nested JSON needs no signature to be read
         raise TokenNotValid from None
+
+
+@lru_cache(4096)
+def _verified(kind: type[Token], text: str) -> Token:
+    """A token is read as often as it is used, but what it says does not change. Only its lifetime does."""
+    return kind(text)  # type: ignore[arg-type]
 
 
 def account_of(token: Token) -> UserProfile:
