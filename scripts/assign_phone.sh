@@ -1,25 +1,44 @@
 #!/usr/bin/env bash
-# Gives an account its phone number, so that it can log in with a one-time password; for the first superuser above all.
+# Gives accounts their phone numbers, so that they can log in with one-time passwords; the first superuser above all.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 Usage: scripts/assign_phone.sh USERNAME PHONE
+       scripts/assign_phone.sh --file FILE.csv
+       scripts/assign_phone.sh                    (on a terminal: asks for each account that has no phone)
 
 PHONE is a mobile number in any usual spelling, such as 9000000001 or +919000000001. A number that is not
-valid or belongs to another account is refused, and the exit status is not 0. Logins of the account end.
+valid or belongs to another account is refused, and the exit status is not 0. Logins of a changed account end.
+
+  --file FILE   CSV in UTF-8 with the header username,phone_number. All rows are assigned or none; every bad
+                row is named with its line. Two accounts may swap their numbers.
+  --dry-run     says what would change, and changes nothing
+
 It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
 TEXT
 }
 
-case "${1:-}" in
-    -h | --help) usage; exit 0 ;;
-esac
-if [ $# -ne 2 ]; then
-    usage >&2
-    exit 2
-fi
+for argument in "$@"; do
+    case "$argument" in
+        -h | --help) usage; exit 0 ;;
+        --) break ;;
+    esac
+done
+
+# A file is meant from where the caller is, not from the project's folder.
+arguments=() previous=
+for argument in "$@"; do
+    if [ "$previous" = --file ] && [ "${argument#/}" = "$argument" ]; then
+        argument=$PWD/$argument
+    fi
+    case "$argument" in
+        --file=[!/]*) argument=--file=$PWD/${argument#--file=} ;;
+    esac
+    arguments+=("$argument")
+    previous=$argument
+done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
-exec "$python" manage.py assign_phone -- "$@"
+exec "$python" manage.py assign_phone "${arguments[@]}"

@@ -1,5 +1,7 @@
 """Accounts: create, find by phone, assign a phone, deactivate. API, admin and script all call these."""
 
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -10,8 +12,12 @@ from django.db.transaction import atomic
 from django.shortcuts import get_object_or_404
 
 from users import audit, phones, tokens
-from users.models import UserProfile
+from users.models import UserProfile, UserQuerySet
 
+logger = logging.getLogger(__name__)
+
+# What one statement takes: SQLite allows few parameters in one.
+BATCH = 500
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
 
@@ -74,6 +80,57 @@ def assign_phone(user: UserProfile, phone_number: str | None) -> None:
             tokens.end_all(user)
     except IntegrityError:
         raise ValidationError({"phone_number": "This phone number belongs to another account."}) from None
+
+
+def assign_phones(wanted: Mapping[str, str], *, dry_run: bool = False) -> int:
+    """Give each username its E.164 number and end the logins of those that change; how many do. All or nothing.
+
+    Numbers may be swapped. Raises ValidationError, by username, for all that are unknown or whose number is taken.
+    """
+    with atomic():
+        users = _by(UserProfile.objects.select_for_update(), "username", wanted)
+        _check_phones(wanted, users)
+        changed = [user for name, user in users.items() if user.phone_number != wanted[name]]
+        if not dry_run:
+            _rewrite_phones(changed, wanted)
+    if changed and not dry_run:
+        logger.info("%s accounts were given a phone number", len(changed))
+    return len(changed)
+
+
+def _check_phones(wanted: Mapping[str, str], users: Mapping[str, UserProfile]) -> None:
+    owners = _by(UserProfile.objects.all(), "phone_number", wanted.values())
+    wrong = {}
+    for name, phone in wanted.items():
+        owner = owners.get(phone)
+        if name not in users:
+            wrong[name] = "There is no such user."
+        elif owner and owner.username not in wanted:
+            wrong[name] = "This phone number belongs to another account."
+    if wrong:
+        raise ValidationError(wrong)
+
+
+def _rewrite_phones(users: list[UserProfile], wanted: Mapping[str, str]) -> None:
+    for some in _in_batches(users):
+        UserProfile.objects.filter(pk__in=[user.pk for user in some]).update(phone_number=None)  # or a swap collides
+        tokens.end_all(*some)
+    for user in users:
+        user.phone_number = wanted[user.username]
+    try:
+        UserProfile.objects.bulk_update(users, ["phone_number"], batch_size=BATCH)
+    except IntegrityError:
+        raise ValidationError("One of these phone numbers was taken just now.") from None
+
+
+def _by(rows: UserQuerySet, column: str, values: Iterable[str]) -> dict[str, UserProfile]:
+    """The accounts with these values, by them."""
+    found = [row for some in _in_batches(list(values)) for row in rows.filter(**{f"{column}__in": some})]
+    return {getattr(row, column): row for row in found}
+
+
+def _in_batches(things: list[Any]) -> Iterator[list[Any]]:
+    return (things[start : start + BATCH] for start in range(0, len(things), BATCH))
 
 
 def set_active(user: UserProfile, active: bool) -> None:

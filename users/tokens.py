@@ -77,11 +77,11 @@ def end(text: str, user: UserProfile) -> None:
     logger.info("login %s of user %s ended", token.get("sid"), user.pk)
 
 
-def end_all(user: UserProfile) -> None:
-    """End every login of the user, access tokens included, at once."""
-    UserProfile.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
-    Login.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
-    logger.info("all logins of user %s ended", user.pk)
+def end_all(*users: UserProfile) -> None:
+    """End every login of the users, access tokens included, at once."""
+    UserProfile.objects.filter(pk__in=[user.pk for user in users]).update(token_version=F("token_version") + 1)
+    Login.objects.filter(user__in=users, ended_at=None).update(ended_at=timezone.now())
+    logger.info("all logins of %s ended", ", ".join(f"user {user.pk}" for user in users))
 
 
 def read(kind: type[Token], text: str) -> Any:
