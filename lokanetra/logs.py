@@ -24,6 +24,15 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class ClientErrorFilter(logging.Filter):
+    """A mistake of the client's is a line in the log, not a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "status_code", 500) < 500:
+            record.exc_info = None
+        return True
+
+
 class ReadableFormatter(logging.Formatter):
     """For the eyes of a developer."""
 

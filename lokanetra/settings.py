@@ -212,7 +212,10 @@ STATIC_ROOT = BASE_DIR / ".static"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "lokanetra.logs.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "lokanetra.logs.RequestIdFilter"},
+        "client_error": {"()": "lokanetra.logs.ClientErrorFilter"},
+    },
     "formatters": {
         "json": {"()": "lokanetra.logs.JSONFormatter"},
         "readable": {
@@ -224,7 +227,7 @@ LOGGING = {
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "filters": ["request_id"],
+            "filters": ["request_id", "client_error"],
             "formatter": "readable" if DEBUG else "json",
         }
     },
@@ -232,8 +235,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": ["console"], "propagate": False},
-        # A stranger's Host header is his mistake, answered with a 400: no traceback for it.
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+        # Anybody may send any Host header: it is answered with a 400, and no reason to wake somebody.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "apprise": {"level": "WARNING"},
         # The development server writes lines of its own.
         "lokanetra.requests": {"level": "WARNING" if DEBUG else "INFO"},

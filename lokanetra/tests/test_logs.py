@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from http.client import HTTPConnection
 
 import pytest
 
@@ -34,6 +35,21 @@ def test_a_traceback_is_masked_too():
     assert "9999999" not in line
     assert json.loads(line)["message"] == "failed for …99"
     assert "ValueError" in json.loads(line)["exception"]
+
+
+def test_a_mistake_of_the_clients_leaves_no_traceback_and_no_line_that_is_not_json(live: Live):
+    written = len(live.output.read_text())
+    fields = "&".join(f"a{number}=1" for number in range(1500))
+    token = live.log_in("9833333333")
+    for path, host in [("/healthz", "9833333333"), (f"/transactions/?{fields}", "127.0.0.1")]:
+        connection = HTTPConnection("127.0.0.1", live.port, timeout=30)
+        connection.request("GET", path, headers={"Host": host, "Authorization": f"Bearer {token}"})
+        assert connection.getresponse().status == 400
+        connection.close()
+    added = live.output.read_text()[written:].splitlines()
+    lines = [json.loads(line) for line in added if not line.startswith("[INFO] ")]  # the server's own
+    assert [line["level"] for line in lines if line["logger"].startswith("django.security")] == ["ERROR"]
+    assert not [line for line in lines if "exception" in line]
 
 
 def test_a_production_log_is_json_lines_without_secrets(live: Live):
