@@ -1,6 +1,6 @@
 """Filters that refuse what they cannot read, where the stock ones would look away."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time
 from typing import Any
 
 import django_filters
@@ -10,12 +10,11 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
 from django_filters.fields import BaseCSVField
 
-DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
-
 
 class UpperField(forms.ChoiceField):
     def to_python(self, value: Any) -> str:
-        return super().to_python(value).upper()
+        text = super().to_python(value)
+        return text.upper() if text.isascii() else text  # some letters of other scripts have one of ours as upper case
 
 
 class LowerField(forms.ChoiceField):
@@ -74,6 +73,7 @@ class Moment(forms.Field):
         if not value:
             return None
         try:
+            value.encode("ascii")  # Django reads the digits of other scripts too
             return self._day(value) or self._instant(value)
         except (ValueError, OverflowError):
             raise ValidationError("Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).") from None
@@ -83,8 +83,7 @@ class Moment(forms.Field):
         day = parse_date(value)
         if day is None:
             return None
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return start, start + DAY - INSTANT
+        return datetime.combine(day, time.min, UTC), datetime.combine(day, time.max, UTC)
 
     @staticmethod
     def _instant(value: str) -> tuple[datetime, datetime]:

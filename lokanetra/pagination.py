@@ -69,7 +69,7 @@ class KeysetPages:
             found = CURSOR.fullmatch(urlsafe_b64decode(text).decode("ascii"))
         except ValueError:
             found = None
-        if found is None:
+        if found is None or written(*found.groups()) != text:  # base64 is read whatever stands between its letters
             raise ValidationError({"cursor": ["This is no cursor of ours."]})
         return found[1], int(found[2])
 
@@ -80,8 +80,7 @@ class KeysetPages:
         return self._link(">", self.page[0]) if self.page and self.has_previous else None
 
     def _link(self, direction: str, row: Model) -> str:
-        cursor = urlsafe_b64encode(f"{direction}{row.pk}".encode()).decode()
-        return replace_query_param(self.request.build_absolute_uri(), "cursor", cursor)
+        return replace_query_param(self.request.build_absolute_uri(), "cursor", written(direction, row.pk))
 
 
 class NumberedPages:
@@ -125,6 +124,11 @@ class NumberedPages:
             return None
         url = self.request.build_absolute_uri()
         return remove_query_param(url, "page") if number == 1 else replace_query_param(url, "page", number)
+
+
+def written(direction: str, start: object) -> str:
+    """The cursor of the rows before (`<`) or after (`>`) an id."""
+    return urlsafe_b64encode(f"{direction}{start}".encode()).decode()
 
 
 def page_size(request: Request) -> int:

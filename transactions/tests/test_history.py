@@ -142,6 +142,8 @@ def test_who_has_no_rows_has_an_empty_history(history, boss, as_user):
         ({"start_date": "2026-01-10T17:30:00+05:30", "end_date": "2026-01-20T12:00:00"}, ["back", "rent"]),
         ({"start_date": "2026-01-31T12:00:00.000001Z"}, []),
         ({"start_date": "2026-01-21", "end_date": "2026-01-20"}, []),
+        ({"start_date": "0001-01-01", "end_date": "0001-01-01"}, []),
+        ({"start_date": "9999-12-31", "end_date": "9999-12-31"}, []),
         ({"phone": "9888888888"}, ["back", "rent"]),
         ({"phone": "+91 98888-88888"}, ["back", "rent"]),
         ({"phone": "098888 88888", "direction": "in"}, ["back"]),
@@ -175,6 +177,8 @@ def test_it_can_be_narrowed(history, get, query, names):
         ("cursor", "abc"), ("cursor", "%%%"), ("cursor", "PA=="), ("cursor", "चा"), ("cursor", "PDE\0"),
         ("cursor", "x" * 5000),
         ("cursor", "PDk5OTk5OTk5OTk5OTk5OTk5OTk5"), ("cursor", "PC0x"), ("cursor", "PTE="), ("cursor", "PDEK"),
+        ("cursor", "PD!E="), ("cursor", "PDE=\n"), ("cursor", "PDE=="), ("cursor", "PDF="),
+        ("type", "tran\u017ffer"), ("direction", "\u0131n"), ("start_date", "\uff12026-01-31"),
     ],
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
