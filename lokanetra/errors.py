@@ -7,6 +7,7 @@ Which rules exist is not known here: each app names its own in `exceptions.py`.
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -119,5 +120,5 @@ def _headers_of(exc: exceptions.APIException) -> dict[str, str]:
     if challenge := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if exc.status_code in (429, 503):
-        headers["Retry-After"] = str(max(1, round(getattr(exc, "wait", None) or 0)))
+        headers["Retry-After"] = str(max(1, ceil(getattr(exc, "wait", None) or 0)))
     return headers

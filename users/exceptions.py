@@ -1,5 +1,7 @@
 """The rules of the door: one class per rule, raised when it is broken."""
 
+from math import ceil
+
 from rest_framework import status
 
 from lokanetra.errors import Problem
@@ -42,8 +44,8 @@ class TooManyRequests(Problem):
     default_detail = "Too many requests."
 
     def __init__(self, wait: float) -> None:
-        self.wait = wait
-        super().__init__(f"Too many requests. Try again in {max(1, round(wait))} seconds.")
+        self.wait = max(1, ceil(wait))
+        super().__init__(f"Too many requests. Try again in {self.wait} seconds.")
 
 
 class SMSUnavailable(Problem):

@@ -342,6 +342,16 @@ def test_a_caller_gets_five_codes_in_ten_minutes(capped, clock):
     assert send().status_code == 201
 
 
+def test_who_waits_as_long_as_he_was_told_is_let_through(capped, clock):
+    for _ in range(5):
+        code_for()
+    clock.forward(seconds=598.6)
+    refused = send()
+    assert outcome(refused) == THROTTLED
+    clock.forward(seconds=int(refused["Retry-After"]))
+    assert send().status_code == 201
+
+
 def test_a_caller_gets_ten_codes_a_day(capped, clock):
     for _ in range(2):
         for _ in range(5):
