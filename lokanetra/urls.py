@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from rest_framework.routers import SimpleRouter
 
@@ -12,7 +13,7 @@ health = SimpleRouter(trailing_slash=False)
 health.register("", HealthViewSet, basename="health")
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"])),
+    path("", csrf_exempt(RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"]))),
     path("", include(health.urls)),
     path("auth/", include("users.urls")),
     path("wallet/", include("wallet.urls")),

@@ -68,6 +68,14 @@ def test_a_method_that_is_not_there_is_named_with_those_that_are(nobody, method)
     assert response["Allow"] == "POST"
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/swagger.json"])
+def test_what_is_only_read_says_so(method, path):
+    response = APIClient(enforce_csrf_checks=True).generic(method, path)
+    problem(response, 405, "method_not_allowed")
+    assert response["Allow"] == "GET, HEAD"
+
+
 # --- Bodies ------------------------------------------------------------------------------------------
 
 
