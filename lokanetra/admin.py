@@ -77,8 +77,8 @@ class ConsoleAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""
-        allowed = tuple(_parameter(entry) for entry in self.list_filter)
-        return lookup.startswith(allowed) and "\0" not in value and super().lookup_allowed(lookup, value, request)
+        allowed = {name for entry in self.list_filter for name in _parameters(entry)}
+        return lookup in allowed and "\0" not in value and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
         return (self.search(queryset, term) if term else queryset), False
@@ -87,11 +87,13 @@ class ConsoleAdmin(ModelAdmin):
         return rows.matching(text)
 
 
-def _parameter(entry: Any) -> str:
-    """How the parameters of one filter of a list begin."""
+def _parameters(entry: Any) -> list[str]:
+    """What the parameters of one filter of a list may be called."""
     if hasattr(entry, "parameter_name"):
-        return entry.parameter_name
-    return f"{entry if isinstance(entry, str) else entry[0]}_"
+        return [entry.parameter_name]
+    if isinstance(entry, str):
+        return [f"{entry}__exact", f"{entry}__id__exact", f"{entry}__isnull"]
+    return [f"{entry[0]}_from", f"{entry[0]}_to"]  # our filters with a class of their own are ranges
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

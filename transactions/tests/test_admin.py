@@ -99,6 +99,14 @@ def test_a_limit_that_is_no_moment_leads_back_to_the_list(console, dinner, momen
         assert (page.status_code, page["Location"]) == (302, f"{LEDGER}?e=1")
 
 
+@pytest.mark.parametrize(
+    "lookup", ["timestamp__year", "timestamp__exact", "amount__gte", "transaction_type__regex", "timestamp"]
+)
+@pytest.mark.parametrize("value", ["1", "-1", "9" * 20, "(", "9999-12-31T23:59:59-14:00"])
+def test_only_the_filters_of_the_list_are_obeyed(console, dinner, lookup, value):
+    assert console.get(LEDGER, {lookup: value}).status_code == 400
+
+
 def test_pages_take_as_many_queries_for_thirty_rows_as_for_two(console, dinner, asha):
     def queries(path):
         with CaptureQueriesContext(connection) as captured:
