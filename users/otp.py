@@ -107,14 +107,13 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
 def _matching(phone_number: str, code: str) -> OTP | None:
     """The newest code sent to the number, if it is this one and has tries left. A try counts before it is compared."""
-    newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id")[:1]
-    counted = OTP.objects.filter(
-        pk__in=newest.values("pk"), attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
-    ).update(attempts=F("attempts") + 1)
-    otp = newest.first()
+    newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id").first()
     # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
-    stored = otp or OTP(salt="", code_hash="")
-    matches = hmac.compare_digest(stored.code_hash, _hash(phone_number, stored.salt, code))
+    otp = newest or OTP(pk=0, salt="", code_hash="")
+    counted = OTP.objects.filter(
+        pk=otp.pk, attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
+    ).update(attempts=F("attempts") + 1)
+    matches = hmac.compare_digest(otp.code_hash, _hash(phone_number, otp.salt, code))
     return otp if counted and matches else None
 
 

@@ -204,6 +204,25 @@ def test_a_code_works_once():
     assert [outcome(verify(code)) for _ in range(2)] == [LOGGED_IN, INVALID]
 
 
+def test_a_try_counts_on_the_code_that_it_is_compared_with(monkeypatch):
+    codes = iter([111111, 222222])
+    monkeypatch.setattr("secrets.randbelow", lambda end: next(codes))
+    code_for()
+    arrived: list[bool] = []
+
+    def a_new_code_arrives(execute, sql, *rest):
+        result = execute(sql, *rest)
+        if "users_otp" in sql and not arrived:
+            arrived.append(True)
+            code_for()
+        return result
+
+    with connection.execute_wrapper(a_new_code_arrives):
+        assert outcome(verify("222222")) == INVALID
+    assert list(OTP.objects.order_by("id").values_list("attempts", flat=True)) == [1, 0]
+    assert outcome(verify("222222")) == LOGGED_IN
+
+
 def test_a_new_code_replaces_the_old(monkeypatch):
     drawn = iter([1, 2])
     monkeypatch.setattr("secrets.randbelow", lambda bound: next(drawn))
