@@ -93,17 +93,18 @@ def all_or_nothing(operation: Operation) -> Operation:
 
     @wraps(operation)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        for attempt in range(1, MOST_TRIES + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return _logged(_once(operation, *args, **kwargs))
             except (OperationalError, InterfaceError, IntegrityError) as fault:
-                if not _is_worth_retrying(fault):
-                    if isinstance(fault, IntegrityError):
-                        raise
+                worth_retrying = _is_worth_retrying(fault)
+                if isinstance(fault, IntegrityError) and not worth_retrying:
+                    raise
+                if attempt == MOST_TRIES or not worth_retrying:
                     raise ServerBusy from fault
-                if attempt < MOST_TRIES:
-                    time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
-        raise ServerBusy
+                time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
 
     return wrapper  # type: ignore[return-value]
 

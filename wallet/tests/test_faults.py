@@ -127,9 +127,10 @@ def test_a_conflict_that_stays_is_busy_after_three_tries(operations, kind):
         return execute(sql, params, many, context)
 
     before = state()
-    with connection.execute_wrapper(wrapper), pytest.raises(ServerBusy):
+    with connection.execute_wrapper(wrapper), pytest.raises(ServerBusy) as busy:
         operations["transfer"]()
     assert len(tries) == 3
+    assert isinstance(busy.value.__cause__, OperationalError)
     assert state() == before
 
 
