@@ -57,6 +57,12 @@ class MoneyField(models.DecimalField):
     def get_internal_type(self) -> str:
         return "BigIntegerField"
 
+    def db_check(self, connection: Any) -> str | None:
+        """SQLite keeps in a column whatever is written there; other databases go by its type."""
+        if connection.vendor != "sqlite":
+            return super().db_check(connection)
+        return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
+
     def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
         return None if value is None else Decimal(value).scaleb(-DECIMAL_PLACES)
 

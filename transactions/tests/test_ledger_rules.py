@@ -1,11 +1,12 @@
 """The database itself refuses what the services never do: each rule, by raw SQL."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection
 from django.db.models import ProtectedError
 from django.db.transaction import atomic
 
@@ -220,6 +221,18 @@ def test_who_has_rows_is_not_deleted_by_sql_either(asha):
 )
 def test_a_wallet_keeps_its_rules(asha, change, rule):
     assert rule in refuses(f"UPDATE wallet_wallet SET {change} WHERE id = %s", asha.wallet.pk)
+
+
+@pytest.mark.breaks_books
+@pytest.mark.parametrize("written", ["plenty", "10.5", 10.5, b"5", 1e30])
+@pytest.mark.parametrize("column", ["amount", "sender_balance", "receiver_balance"])
+def test_money_is_whole_paise_whatever_is_written(asha, entry, column, written):
+    for sql in (("UPDATE wallet_wallet SET balance = %s", written), entry(**{column: written})):
+        with suppress(DatabaseError), atomic():
+            run(*sql)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT balance FROM wallet_wallet UNION ALL SELECT {column} FROM transactions_transaction")
+        assert {type(value) for (value,) in cursor.fetchall()} <= {int, type(None)}
 
 
 def test_nobody_has_two_wallets(asha):
