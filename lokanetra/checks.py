@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, register
+from phonenumbers import SUPPORTED_REGIONS
 
 
 @register
@@ -18,7 +19,26 @@ def otp_delivery(**kwargs: Any) -> list[CheckMessage]:
     if settings.OTP_SMS_URL and "{phone}" not in settings.OTP_SMS_URL:
         hint = "Write {phone} where the number goes, such as json://host/path/{phone}."
         found.append(Error("OTP_SMS_URL has no {phone} in it.", hint=hint, id="lokanetra.E003"))
+    if not _carries_the_code(settings.OTP_SMS_TEXT):
+        hint = "Write {code} where the code goes, {minutes} where its lifetime goes, and no other braces."
+        found.append(Error("OTP_SMS_TEXT brings nobody a code.", hint=hint, id="lokanetra.E004"))
     return found
+
+
+def _carries_the_code(text: str) -> bool:
+    try:
+        return "123456" in text.format(code="123456", minutes=5)
+    except (LookupError, ValueError, AttributeError):
+        return False
+
+
+@register
+def regions(**kwargs: Any) -> list[CheckMessage]:
+    unknown = {settings.PHONE_REGION, *settings.OTP_REGIONS} - SUPPORTED_REGIONS
+    if not unknown:
+        return []
+    hint = "Write PHONE_REGION and OTP_REGIONS as two capital letters each, such as IN."
+    return [Error(f"There is no region {', '.join(sorted(unknown))}.", hint=hint, id="lokanetra.E005")]
 
 
 @register(deploy=True)

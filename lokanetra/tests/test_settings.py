@@ -57,6 +57,11 @@ def told(name, **environment):
         ({"OTP_ECHO": "on"}, "OTP_ECHO is on while DEBUG is off."),
         ({"OTP_SMS_URL": ""}, "Nothing delivers the codes: OTP_SMS_URL is not set."),
         ({"OTP_SMS_URL": "json://user:hunter2@sms.example.com/"}, "OTP_SMS_URL has no {phone} in it."),
+        ({"OTP_SMS_TEXT": "Your code is in the post."}, "OTP_SMS_TEXT brings nobody a code."),
+        ({"OTP_SMS_TEXT": "{code}, {name}"}, "OTP_SMS_TEXT brings nobody a code."),
+        ({"OTP_SMS_TEXT": "{code} {"}, "OTP_SMS_TEXT brings nobody a code."),
+        ({"PHONE_REGION": "in"}, "There is no region in."),
+        ({"OTP_REGIONS": "IN,XX"}, "There is no region XX."),
     ],
 )
 def test_production_refuses_to_start(changed, sentence):
