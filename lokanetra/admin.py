@@ -81,7 +81,7 @@ class ConsoleAdmin(ModelAdmin):
         return lookup in allowed and "\0" not in value and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        return (self.search(queryset, term) if term else queryset), False
+        return (self.search(queryset, term) if term and self.search_fields else queryset), False
 
     def search(self, rows: Any, text: str) -> QuerySet:
         return rows.matching(text)
