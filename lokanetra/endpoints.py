@@ -6,16 +6,18 @@
         ...
 
 The handler is called with the validated body as keyword arguments; what it returns is serialized by `gives`,
-and where `pages` is named, filtered and paged before. Money calls are given their idempotency `key`.
+and where `pages` is named, filtered and paged before. Where `streams` is named instead of `gives`, all the filtered
+rows become one file. Money calls are given their idempotency `key`.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from django.conf import settings
+from django.http.response import HttpResponseBase
 from django_filters import FilterSet
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import APIException, ValidationError
@@ -47,6 +49,17 @@ class IdempotencyKeyInvalid(Problem):
     default_detail = "An Idempotency-Key is 1 to 255 printable ASCII characters."
 
 
+class File(Protocol):
+    """Makes rows a file, which is sent while it is made."""
+
+    media_type: ClassVar[str]
+
+    @property
+    def columns(self) -> type[BaseSerializer]: ...
+
+    def answer(self, request: Request, rows: Any) -> HttpResponseBase: ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contract:
     """The terms of one endpoint."""
@@ -58,6 +71,7 @@ class Contract:
     errors: Sequence[type[APIException]] = ()
     filters: type[FilterSet] | None = None
     pages: type[KeysetPages] | type[NumberedPages] | None = None
+    streams: File | None = None
     money: bool = False
 
     @property
@@ -73,8 +87,10 @@ class Contract:
         arguments = self._body(request) if self.takes else {}
         return arguments | ({"key": idempotency_key(request)} if self.money else {})
 
-    def answer(self, request: Request, result: Any) -> Response:
+    def answer(self, request: Request, result: Any) -> HttpResponseBase:
         """The response for what the handler returned."""
+        if self.streams:
+            return self.streams.answer(request, self.filtered(request, result))
         if self.gives is None:
             return Response(status=self.status)
         if self.pages:
@@ -121,13 +137,13 @@ class Contract:
         return filterset.qs
 
 
-def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
+def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
     """Puts a viewset's method under a `Contract` of these terms."""
     contract = Contract(**terms)
 
-    def decorate(method: Callable[..., Any]) -> Callable[..., Response]:
+    def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponseBase]:
         @wraps(method)
-        def view(self: ViewSet, request: Request, **path: Any) -> Response:
+        def view(self: ViewSet, request: Request, **path: Any) -> HttpResponseBase:
             result = method(self, request, **path, **contract.read(request))
             return contract.answer(request, result)
 

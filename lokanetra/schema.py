@@ -15,7 +15,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework_simplejwt.exceptions import InvalidToken
 
 from lokanetra import errors
-from lokanetra.endpoints import Contract, IdempotencyKeyInvalid, IdempotencyKeyMissing
+from lokanetra.endpoints import Contract, File, IdempotencyKeyInvalid, IdempotencyKeyMissing
 from lokanetra.parsers import BodyTooLarge, JSONParser, JSONRenderer, ProblemRenderer
 
 INFO = openapi.Info(
@@ -136,7 +136,8 @@ class EndpointSchema(SwaggerAutoSchema):
         return [JSONParser.media_type]
 
     def get_produces(self) -> list[str]:
-        return [JSONRenderer.media_type, ProblemRenderer.media_type]
+        streams = self.contract.streams
+        return [streams.media_type if streams else JSONRenderer.media_type, ProblemRenderer.media_type]
 
     def get_request_body_parameters(self, consumes: Any) -> list[openapi.Parameter]:
         takes = self.contract.takes
@@ -165,6 +166,8 @@ class EndpointSchema(SwaggerAutoSchema):
 
     def _success(self) -> openapi.Response:
         gives = answer_of(self.contract)
+        if self.contract.streams:
+            return _file(self.contract.streams)
         if gives is None:
             return openapi.Response("Done.")
         examples = {JSONRenderer.media_type: example_of(gives())}
@@ -188,7 +191,7 @@ class EndpointSchema(SwaggerAutoSchema):
                 BodyTooLarge,
                 exceptions.UnsupportedMediaType,
             )
-        elif contract.pages:
+        elif contract.filters:
             yield exceptions.ValidationError
         if contract.money:
             yield from (IdempotencyKeyInvalid, IdempotencyKeyMissing)
@@ -217,6 +220,14 @@ def example_of(field: Any) -> Any:
     if isinstance(field, serializers.Serializer):
         return {name: example_of(child) for name, child in field.fields.items() if name != "count_is_exact"}
     return EXAMPLES.get(field.field_name)
+
+
+def _file(streams: File) -> openapi.Response:
+    row = example_of(streams.columns())
+    example = f"{','.join(row)}\r\n{','.join(map(str, row.values()))}\r\n"
+    return openapi.Response(
+        "A file.", schema=openapi.Schema(type=openapi.TYPE_FILE), examples={streams.media_type: example}
+    )
 
 
 def _query(name: str, kind: str, description: str, **more: Any) -> openapi.Parameter:

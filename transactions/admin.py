@@ -6,6 +6,8 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
@@ -13,8 +15,10 @@ from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from transactions.exports import LEDGER
 from transactions.filters import wallets_matching
 from transactions.models import Transaction
+from transactions.permissions import MayExport
 from wallet import services
 from wallet.models import Wallet
 from wallet.money import show
@@ -61,6 +65,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     search_help_text = "How a username or phone number of either side begins."
     ordering = ("-id",)
     actions_detail = ("reverse",)
+    actions_list = ("export",)
 
     @display(description="type", label=COLOURS)
     def type(self, row: Transaction) -> str:
@@ -77,6 +82,21 @@ class TransactionAdmin(ReadOnlyAdmin):
     @display(description="receiver")
     def paid_to(self, row: Transaction) -> str:
         return link(row.receiver)
+
+    @action(description="Export CSV", icon="download", url_path="export", permissions=[MayExport.right])
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """All rows of the list, with its filters, its search and its order."""
+        try:
+            rows = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            return redirect(f"{reverse('admin:transactions_transaction_changelist')}?e=1")
+        return LEDGER.answer(request, rows.so_far())
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        page = super().changelist_view(request, extra_context)
+        for button in getattr(page, "context_data", {}).get("actions_list", []):
+            button["path"] += f"?{request.GET.urlencode()}"
+        return page
 
     def search(self, rows: QuerySet, text: str) -> QuerySet:
         wallets = wallets_matching(text)

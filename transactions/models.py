@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import F, Max, Q, Value
 from django.http import Http404
 
 from users.models import UserProfile
@@ -14,10 +14,25 @@ CREDIT, DEBIT, TRANSFER = "CREDIT", "DEBIT", "TRANSFER"
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
     def touching(self, wallet_id: int) -> list["TransactionQuerySet"]:
-        """What the wallet paid and what it received: each is one range of an index, and merged they are its history."""
-        paid = self.filter(sender=wallet_id).annotate(direction=Value("OUT"), counterparty_id=F("receiver"))
-        received = self.filter(receiver=wallet_id).annotate(direction=Value("IN"), counterparty_id=F("sender"))
-        return [paid, received]
+        """What the wallet paid and what it received: each is one range of an index, and merged they are its history.
+
+        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it.
+        """
+        paid, received = self.filter(sender=wallet_id), self.filter(receiver=wallet_id)
+        return [
+            paid.annotate(
+                direction=Value("OUT"),
+                balance=F("sender_balance"),
+                counterparty_id=F("receiver"),
+                counterparty=F("receiver__user__username"),
+            ),
+            received.annotate(
+                direction=Value("IN"),
+                balance=F("receiver_balance"),
+                counterparty_id=F("sender"),
+                counterparty=F("sender__user__username"),
+            ),
+        ]
 
     def newest_of(self, wallet_id: int, count: int) -> list["Transaction"]:
         """The wallet's last transactions, newest first, with names."""
@@ -34,6 +49,14 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         if not found:
             raise Http404
         return found[0]
+
+    def newest_first(self) -> "TransactionQuerySet":
+        """The whole ledger with names, as staff see it."""
+        return self.with_names().order_by("-timestamp", "-pk")
+
+    def so_far(self) -> "TransactionQuerySet":
+        """Without the rows that are still to come: so what is read in parts is one picture."""
+        return self.filter(pk__lte=self.model.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
     def with_names(self) -> "TransactionQuerySet":
         """With both accounts, in the same query."""

@@ -1,7 +1,5 @@
 """How the ledger is shown: to the one whose row it is, and to staff."""
 
-from typing import Any
-
 from rest_framework import serializers
 
 from transactions.models import Transaction
@@ -10,15 +8,15 @@ from wallet.money import AmountField
 
 
 class EntrySerializer(serializers.ModelSerializer):
-    """A row of one's own history: the receipt, and which way the money went."""
+    """A row of one's own history as `touching` gives it: the receipt, and which way the money went."""
 
     transaction_id = serializers.IntegerField(source="id")
     amount = AmountField()
-    balance = serializers.SerializerMethodField()
+    balance = AmountField()
     sender = serializers.CharField(source="sender.user.username", default=None, allow_null=True)
     receiver = serializers.CharField(source="receiver.user.username", default=None, allow_null=True)
     direction = serializers.ChoiceField(choices=["IN", "OUT"])
-    counterparty = serializers.SerializerMethodField()
+    counterparty = serializers.CharField(allow_null=True)
 
     class Meta:
         model = Transaction
@@ -35,13 +33,6 @@ class EntrySerializer(serializers.ModelSerializer):
             "remarks",
             "timestamp",
         ]
-
-    def get_balance(self, row: Any) -> str:
-        return AmountField().to_representation(row.sender_balance if row.direction == "OUT" else row.receiver_balance)
-
-    def get_counterparty(self, row: Any) -> str | None:
-        other = row.receiver if row.direction == "OUT" else row.sender
-        return other and other.user.username
 
 
 class StaffEntrySerializer(serializers.ModelSerializer):

@@ -1,13 +1,16 @@
 """`/transactions/`: one's own history, and the whole ledger as staff see it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework.decorators import action
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import KeysetPages, NumberedPages
+from transactions.exports import HISTORY, LEDGER
 from transactions.filters import HistoryFilter, StaffFilter
 from transactions.models import Transaction, TransactionQuerySet
+from transactions.permissions import MayExport
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users.permissions import Authenticated, IsStaff
 from wallet import services
@@ -36,7 +39,25 @@ class TransactionViewSet(Endpoints):
 
         `count` is exact up to 10,000; above that it is 10000, and `count_is_exact` is false.
         """
-        return Transaction.objects.with_names().order_by("-timestamp", "-pk")
+        return Transaction.objects.newest_first()
+
+    @action(detail=False)
+    @endpoint(streams=HISTORY, filters=HistoryFilter)
+    def export(self, request: Authenticated) -> Sequence[TransactionQuerySet]:
+        """Download one's own history as CSV, newest first.
+
+        All rows that the filters leave, up to the moment of the call. A file that ends inside quotes is not whole.
+        """
+        return Transaction.objects.so_far().visible_to(request.user)
+
+    @action(detail=False, url_path="admin-export")
+    @endpoint(streams=LEDGER, filters=StaffFilter, allow=MayExport)
+    def admin_export(self, request: Authenticated) -> TransactionQuerySet:
+        """Download all transactions as CSV, newest first.
+
+        All rows that the filters leave, up to the moment of the call. A file that ends inside quotes is not whole.
+        """
+        return Transaction.objects.so_far().newest_first()
 
     @action(detail=True, methods=["post"])
     @endpoint(

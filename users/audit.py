@@ -11,14 +11,16 @@ from django.db.models import Model
 logger = logging.getLogger(__name__)
 
 
-def record(*, user_id: int, on: Model, what: str, flag: int = CHANGE, **details: Any) -> None:
-    """Log that the user did `what` to the object, in the transaction in which he did it; `details` must be JSON."""
-    logger.info("user %s: %s of %s %s", user_id, what, on._meta.model_name, on.pk)
+def record(*, user_id: int, on: Model | type[Model], what: str, flag: int = CHANGE, **details: Any) -> None:
+    """Log that the user did `what` to the object, or to many of a model, in the transaction in which he did it;
+    `details` must be JSON."""
+    name, pk = (str(on), str(on.pk)) if isinstance(on, Model) else (str(on._meta.verbose_name_plural), None)
+    logger.info("user %s: %s of %s %s", user_id, what, on._meta.model_name, pk or "rows")
     LogEntry.objects.create(
         user_id=user_id,
         content_type=ContentType.objects.get_for_model(on),
-        object_id=str(on.pk),
-        object_repr=str(on)[:200],
+        object_id=pk,
+        object_repr=name[:200],
         action_flag=flag,
         change_message=json.dumps({"what": what, **details}),
     )

@@ -1,0 +1,172 @@
+"""The ledger as files: every row that a list would show, page after page, in one CSV of any length.
+
+A file is made while it is sent. Its rows are read in batches, each by short queries that begin behind the last row of
+the batch before; between two batches nothing is held: no cursor, no transaction, no lock, and no more than one batch
+in memory. So it matters neither how long the ledger is nor how slowly the client reads.
+"""
+
+import csv
+import logging
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import merge
+from io import StringIO
+from itertools import islice
+from operator import itemgetter
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.serializers import Field, Serializer
+
+from transactions.models import Transaction
+from transactions.serializers import EntrySerializer, StaffEntrySerializer
+from users import audit
+
+logger = logging.getLogger(__name__)
+
+# Rows that are read and sent at a time: a few hundredths of a second, so that other requests come in between.
+BATCH = 2_000
+# Cells of one column that are kept as they were written: the same people and amounts come again and again.
+REMEMBERED = 4_096
+
+FORMULA_SIGNS = frozenset("=+-@")
+# The quote is never closed. A server may end even a broken answer politely, and this no reader of CSV takes for a row.
+BROKEN_OFF = '"This file is not complete: the export broke off here.'
+
+
+@dataclass(frozen=True, kw_only=True)
+class CSV:
+    """A file with a header line. Its columns are the fields of a serializer, each shown as that field shows it."""
+
+    columns: type[Serializer]
+    audited: bool = False
+    media_type: ClassVar[str] = "text/csv"
+
+    def answer(self, request: Request | HttpRequest, rows: Any) -> StreamingHttpResponse:
+        """The file of these rows: a queryset in its order, or disjoint ones whose rows are merged, newest first."""
+        headers = {"Content-Disposition": f'attachment; filename="transactions-{timezone.now():%Y-%m-%d}.csv"'}
+        parts = [] if request.method == "HEAD" else self._begin(request, rows)
+        return StreamingHttpResponse(parts, content_type=f"{self.media_type}; charset=utf-8", headers=headers)
+
+    def _begin(self, request: Request | HttpRequest, rows: Any) -> Iterator[str]:
+        user_id: Any = request.user.pk
+        if self.audited:
+            audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
+        return self._parts(user_id, rows)
+
+    def _parts(self, user_id: int, rows: Any) -> Iterator[str]:
+        sent = 0
+        try:
+            yield written([self.columns().fields])
+            lines = self._lines(rows)
+            while batch := list(islice(lines, BATCH)):
+                yield written(batch)
+                sent += len(batch)
+            logger.info("user %s was sent %s transactions", user_id, sent)
+        except GeneratorExit:
+            logger.info("user %s went away after %s transactions", user_id, sent)
+            raise
+        except Exception:  # whatever it is, nobody may take the file for a whole one
+            logger.exception("the export for user %s broke off after %s transactions", user_id, sent)
+            yield BROKEN_OFF
+            raise
+
+    def _lines(self, rows: Any) -> Iterator[list[str]]:
+        fields = self.columns().fields.values()
+        columns = list(dict.fromkeys(source(field) for field in fields))
+        cells = [(columns.index(source(field)), cell(field)) for field in fields]
+        for row in together(rows, columns):
+            yield [show(row[place]) for place, show in cells]
+
+
+HISTORY = CSV(columns=EntrySerializer)
+LEDGER = CSV(columns=StaffEntrySerializer, audited=True)
+
+
+# --- Cells -------------------------------------------------------------------------------------------
+
+
+def source(field: Field) -> str:
+    """The column that a field reads, as a queryset calls it."""
+    return str(field.source).replace(".", "__")
+
+
+def written(lines: Iterable[Iterable[str]]) -> str:
+    text = StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue()
+
+
+def cell(field: Field) -> Callable[[Any], str]:
+    """How the values of a column are written."""
+
+    @lru_cache(maxsize=REMEMBERED)
+    def show(value: Any) -> str:
+        return "" if value is None else defused(str(field.to_representation(value)))
+
+    return show
+
+
+def defused(text: str) -> str:
+    """With an apostrophe before what a spreadsheet might run as a formula.
+
+    That is a cell whose first visible character is a formula sign, full-width and small ones included, or that begins
+    with a tab or a line break.
+    """
+    visible = next((sign for sign in text if sign.isprintable() and not sign.isspace()), "")
+    if text[:1] in ("\t", "\r", "\n") or unicodedata.normalize("NFKC", visible) in FORMULA_SIGNS:
+        return f"'{text}"
+    return text
+
+
+# --- Rows --------------------------------------------------------------------------------------------
+
+
+def together(rows: Any, columns: list[str]) -> Iterator[tuple]:
+    """The rows of a queryset, or of disjoint ones newest first, as tuples of these columns."""
+    if isinstance(rows, list):
+        sides = [in_batches(side.order_by("-id"), columns) for side in rows]
+        return merge(*sides, key=itemgetter(columns.index("id")), reverse=True)
+    return in_batches(rows, columns)
+
+
+def in_batches(rows: QuerySet, columns: list[str]) -> Iterator[tuple]:
+    """The rows in their order, by columns that are among these. Each batch begins behind the last row of the other."""
+    order, rows = order_of(rows), rows.values_list(*columns)
+    batch = first_of([rows])
+    while batch:
+        yield from batch
+        last = dict(zip(columns, batch[-1], strict=True))
+        batch = first_of(behind(last, rows, order)) if len(batch) == BATCH else []
+
+
+def order_of(rows: QuerySet) -> list[tuple[str, bool]]:
+    """The columns of an order and whether each descends, up to the id: behind it nothing is left to be put in order."""
+    names = map(str, rows.query.order_by)
+    order = [(name.lstrip("-").replace("pk", "id"), name.startswith("-")) for name in names]
+    return order[: [name for name, _ in order].index("id") + 1]
+
+
+def first_of(ranges: Iterable[QuerySet]) -> list[tuple]:
+    """The first batch of ranges that follow each other."""
+    batch: list[tuple] = []
+    for rows in ranges:
+        batch += rows[: BATCH - len(batch)] if len(batch) < BATCH else []
+    return batch
+
+
+def behind(last: dict[str, Any], rows: QuerySet, order: list[tuple[str, bool]]) -> Iterator[QuerySet]:
+    """What comes after a row, as ranges in their order, each of one index: the database does not see through an OR.
+
+    In the order of (amount, id) these are the rows with the same amount and a greater id, then those with a greater
+    amount.
+    """
+    for place in reversed(range(len(order))):
+        equal = {name: last[name] for name, _ in order[:place]}
+        name, descends = order[place]
+        yield rows.filter(**equal, **{f"{name}__{'lt' if descends else 'gt'}": last[name]})
