@@ -83,7 +83,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     def paid_to(self, row: Transaction) -> str:
         return link(row.receiver)
 
-    @action(description="Export CSV", icon="download", url_path="export", permissions=[MayExport.right])
+    @action(description="Export CSV", icon="download", url_path="export", permissions=["export"])
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """All rows of the list, with its filters, its search and its order."""
         try:
@@ -91,6 +91,9 @@ class TransactionAdmin(ReadOnlyAdmin):
         except IncorrectLookupParameters:
             return redirect(f"{reverse('admin:transactions_transaction_changelist')}?e=1")
         return LEDGER.answer(request, rows.so_far())
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(MayExport.right)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         page = super().changelist_view(request, extra_context)
