@@ -65,8 +65,8 @@ class CSV:
             yield written([self.columns().fields])
             lines = self._lines(rows)
             while batch := list(islice(lines, BATCH)):
-                yield written(batch)
                 sent += len(batch)
+                yield written(batch)
             logger.info("user %s was sent %s transactions", user_id, sent)
         except GeneratorExit:
             logger.info("user %s went away after %s transactions", user_id, sent)
