@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from lokanetra.errors import ServerBusy
 from transactions.exports import LEDGER
 from transactions.filters import wallets_matching
 from transactions.models import Transaction
@@ -87,10 +88,10 @@ class TransactionAdmin(ReadOnlyAdmin):
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """All rows of the list, with its filters, its search and its order."""
         try:
-            rows = self.get_changelist_instance(request).queryset
-        except IncorrectLookupParameters:
-            return redirect(f"{reverse('admin:transactions_transaction_changelist')}?e=1")
-        return LEDGER.answer(request, rows.so_far())
+            return LEDGER.answer(request, self.get_changelist_instance(request).queryset.so_far())
+        except (IncorrectLookupParameters, ServerBusy) as refusal:
+            self.message_user(request, str(refusal) or "A filter cannot be read.", messages.ERROR)
+            return redirect("admin:transactions_transaction_changelist")
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(MayExport.right)

@@ -23,6 +23,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.serializers import Field, Serializer
 
+from lokanetra.errors import ServerBusy
 from transactions.models import Transaction
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users import audit
@@ -34,9 +35,14 @@ BATCH = 2_000
 # Cells of one column that are kept as they were written: the same people and amounts come again and again.
 REMEMBERED = 4_096
 
+# Files that one process sends at a time: a client that stops reading keeps one of the server's threads waiting for it.
+MOST_AT_ONCE = 16
+
 FORMULA_SIGNS = frozenset("=+-@")
 # The quote is never closed. A server may end even a broken answer politely, and this no reader of CSV takes for a row.
 BROKEN_OFF = '"This file is not complete: the export broke off here.'
+
+being_sent: set[Iterator[list[str]]] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,33 +54,40 @@ class CSV:
     media_type: ClassVar[str] = "text/csv"
 
     def answer(self, request: Request | HttpRequest, rows: Any) -> StreamingHttpResponse:
-        """The file of these rows: a queryset in its order, or disjoint ones whose rows are merged, newest first."""
+        """The file of these rows: a queryset in its order, or disjoint ones whose rows are merged, newest first.
+
+        Raises ServerBusy when too many files are being sent.
+        """
         headers = {"Content-Disposition": f'attachment; filename="transactions-{timezone.now():%Y-%m-%d}.csv"'}
         parts = [] if request.method == "HEAD" else self._begin(request, rows)
         return StreamingHttpResponse(parts, content_type=f"{self.media_type}; charset=utf-8", headers=headers)
 
     def _begin(self, request: Request | HttpRequest, rows: Any) -> Iterator[str]:
         user_id: Any = request.user.pk
+        if len(being_sent) >= MOST_AT_ONCE:
+            raise ServerBusy
         if self.audited:
             audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
-        return self._parts(user_id, rows)
+        return self._sent(user_id, self._lines(rows))
 
-    def _parts(self, user_id: int, rows: Any) -> Iterator[str]:
-        sent = 0
+    def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Iterator[str]:
+        count = 0
+        being_sent.add(lines)
         try:
             yield written([self.columns().fields])
-            lines = self._lines(rows)
             while batch := list(islice(lines, BATCH)):
-                sent += len(batch)
+                count += len(batch)
                 yield written(batch)
-            logger.info("user %s was sent %s transactions", user_id, sent)
+            logger.info("user %s was sent %s transactions", user_id, count)
         except GeneratorExit:
-            logger.info("user %s went away after %s transactions", user_id, sent)
+            logger.info("user %s went away after %s transactions", user_id, count)
             raise
         except Exception:  # whatever it is, nobody may take the file for a whole one
-            logger.exception("the export for user %s broke off after %s transactions", user_id, sent)
+            logger.exception("the export for user %s broke off after %s transactions", user_id, count)
             yield BROKEN_OFF
             raise
+        finally:
+            being_sent.discard(lines)
 
     def _lines(self, rows: Any) -> Iterator[list[str]]:
         fields = self.columns().fields.values()

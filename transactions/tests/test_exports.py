@@ -212,8 +212,20 @@ def test_the_button_is_for_those_who_may_export(rows, console, auditor):
 
 
 def test_a_filter_that_the_console_cannot_read_leads_back_to_the_list(console):
-    page = console.get(f"{CONSOLE}export/", {"timestamp_from": "soon"})
-    assert (page.status_code, page["Location"]) == (302, f"{CONSOLE}?e=1")
+    page = console.get(f"{CONSOLE}export/", {"timestamp_from": "soon"}, follow=True)
+    assert page.redirect_chain == [(CONSOLE, 302)]
+    assert "A filter cannot be read." in page.content.decode()
+
+
+def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, as_user, console, monkeypatch):
+    monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
+    client = as_user(asha)
+    first = client.get(OWN).streaming_content
+    begun = next(first)
+    problem(client.get(OWN), 503, "server_busy")
+    assert "Try again in a moment." in console.get(f"{CONSOLE}export/", follow=True).content.decode()
+    assert not LogEntry.objects.exists()
+    assert (begun + b"".join(first)).decode() == text_of(client.get(OWN))
 
 
 # --- Over the production server ------------------------------------------------------------------------
