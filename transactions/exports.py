@@ -131,6 +131,8 @@ def defused(text: str) -> str:
     That is a cell whose first visible character is a formula sign, full-width and small ones included, or that begins
     with a tab or a line break.
     """
+    if not text or text[0].isalnum():
+        return text
     visible = next((sign for sign in text if sign.isprintable() and not sign.isspace()), "")
     if text[:1] in ("\t", "\r", "\n") or unicodedata.normalize("NFKC", visible) in FORMULA_SIGNS:
         return f"'{text}"

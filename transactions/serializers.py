@@ -1,5 +1,7 @@
 """How the ledger is shown: to the one whose row it is, and to staff."""
 
+from datetime import UTC
+
 from rest_framework import serializers
 
 from transactions.models import Transaction
@@ -15,6 +17,7 @@ class EntrySerializer(serializers.ModelSerializer):
     balance = AmountField()
     sender = serializers.CharField(source="sender.user.username", default=None, allow_null=True)
     receiver = serializers.CharField(source="receiver.user.username", default=None, allow_null=True)
+    timestamp = serializers.DateTimeField(default_timezone=UTC)
     direction = serializers.ChoiceField(choices=["IN", "OUT"])
     counterparty = serializers.CharField(allow_null=True)
 
@@ -41,6 +44,7 @@ class StaffEntrySerializer(serializers.ModelSerializer):
     sender_phone_number = PhoneField(source="sender.user.phone_number", default=None, allow_null=True)
     receiver_phone_number = PhoneField(source="receiver.user.phone_number", default=None, allow_null=True)
     amount = AmountField()
+    timestamp = serializers.DateTimeField(default_timezone=UTC)
 
     class Meta:
         model = Transaction
