@@ -46,6 +46,9 @@ def show(e164: str) -> str:
 
 @lru_cache(REMEMBERED)
 def _shown(e164: str, home: str) -> str:
+    code = phonenumbers.country_code_for_region(home)
+    if phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code) == (home,):  # it shares its code with nobody
+        return e164.removeprefix(f"+{code}")
     number = phonenumbers.parse(e164)
     if phonenumbers.region_code_for_number(number) != home:
         return e164
