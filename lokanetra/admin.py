@@ -48,22 +48,36 @@ class CappedPaginator(Paginator):
         return rows.order_by().values("pk")[:MAX_ROWS].count() if isinstance(rows, QuerySet) else len(rows)
 
 
-class MomentRangeFilter(RangeDateFilter):
-    """From one day, or time, up to another and with it."""
+class StrictRange:
+    """For the range filters of lists: a limit that cannot be read leads back to the list, which says so."""
+
+    used_parameters: dict[str, Any]
+    parameter_name: str
+
+    def read(self, text: str | None) -> Any:
+        """The least and the greatest value that the text stands for; None for nothing. Raises ValidationError."""
+        raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        since, until = self._moment("from"), self._moment("to")
+        since, until = self._limit("from"), self._limit("to")
         if since:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": since[0]})
         if until:
             queryset = queryset.filter(**{f"{self.parameter_name}__lte": until[1]})
         return queryset
 
-    def _moment(self, end: str) -> Any:
+    def _limit(self, end: str) -> Any:
         try:
-            return Moment().to_python(self.used_parameters.get(f"{self.parameter_name}_{end}"))
+            return self.read(self.used_parameters.get(f"{self.parameter_name}_{end}"))
         except ValidationError as error:
             raise IncorrectLookupParameters from error
+
+
+class MomentRangeFilter(StrictRange, RangeDateFilter):
+    """From one day, or time, up to another and with it."""
+
+    def read(self, text: str | None) -> Any:
+        return Moment().to_python(text)
 
 
 class ConsoleAdmin(ModelAdmin):

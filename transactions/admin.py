@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.contrib.filters.admin import RangeNumericFilter, TextFilter
+from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
@@ -21,6 +21,7 @@ from transactions.filters import wallets_matching
 from transactions.models import Transaction
 from transactions.permissions import MayExport
 from wallet import services
+from wallet.filters import AmountRangeFilter
 from wallet.models import Wallet
 from wallet.money import show
 from wallet.permissions import MayAdjust
@@ -58,7 +59,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         "idempotency_key",
         "reverses",
     )
-    list_filter = ("transaction_type", WalletFilter, ("amount", RangeNumericFilter), ("timestamp", MomentRangeFilter))
+    list_filter = ("transaction_type", WalletFilter, ("amount", AmountRangeFilter), ("timestamp", MomentRangeFilter))
     list_filter_submit = True
     list_select_related = ("sender__user", "receiver__user")
     sortable_by = ("id", "amount", "time")  # what there is an index for

@@ -7,13 +7,13 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.contrib.filters.admin import RangeNumericFilter
 from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
 from transactions.models import Transaction
 from wallet import services
+from wallet.filters import AmountRangeFilter
 from wallet.forms import AdjustmentForm
 from wallet.models import LedgerCheck, Wallet
 from wallet.money import show
@@ -30,7 +30,7 @@ LINK = '<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>'
 class WalletAdmin(ReadOnlyAdmin):
     list_display = ("user", "shown_phone", "balance", "shown_status", "created_at", "transactions")
     fields = ("user", "shown_phone", "balance", "shown_status", "created_at")
-    list_filter = ("status", ("balance", RangeNumericFilter), ("created_at", MomentRangeFilter))
+    list_filter = ("status", ("balance", AmountRangeFilter), ("created_at", MomentRangeFilter))
     list_filter_submit = True
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")

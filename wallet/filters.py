@@ -3,7 +3,9 @@
 from typing import Any
 
 import django_filters
+from unfold.contrib.filters.admin import RangeNumericFilter
 
+from lokanetra.admin import StrictRange
 from lokanetra.filters import Choice, Ordering, Search
 from wallet.models import Wallet, WalletQuerySet
 from wallet.money import AmountFormField
@@ -13,6 +15,14 @@ class Amount(django_filters.Filter):
     """An amount as the API spells it."""
 
     field_class = AmountFormField
+
+
+class AmountRangeFilter(StrictRange, RangeNumericFilter):
+    """From one amount up to another and with it, in a list of the console."""
+
+    def read(self, text: str | None) -> Any:
+        amount = AmountFormField(required=False).to_python(text)
+        return None if amount is None else (amount, amount)
 
 
 class WalletFilter(django_filters.FilterSet):

@@ -1,5 +1,9 @@
-"""Django's PostgreSQL, but a connection is asked whether it still lives only when it has rested. While one request
-follows the other, the question would cost each of them a round trip."""
+"""Django's PostgreSQL for connections that live as long as their process and remember plans of statements.
+
+A connection is asked whether it still lives only when it has rested: while one request follows the other, the question
+would cost each of them a round trip. After an error it is given up, for a plan that a migration made stale would fail
+again and again.
+"""
 
 from time import monotonic
 
@@ -11,6 +15,11 @@ REST = 1.0
 
 class DatabaseWrapper(base.DatabaseWrapper):
     used_at = float("-inf")
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        if self.errors_occurred and not self.in_atomic_block:
+            self.close()
+        super().close_if_unusable_or_obsolete()
 
     def close_if_health_check_failed(self) -> None:
         now = monotonic()

@@ -278,7 +278,7 @@ def test_what_writes_no_money_is_not_taken_for_a_write(source):
 def test_money_is_written_by_the_services_and_empty_wallets_by_one_receiver():
     found = {name: written for name, tree in modules().items() if (written := writes(tree))}
     services = found.pop("wallet.services")
-    assert {"Wallet.objects.bulk_update", "Transaction.objects.create"} <= set(services)
+    assert {"UPDATE wallet_wallet", "INSERT INTO transactions_transaction", "wallet.save"} <= set(services)
     assert found == {"wallet.apps": ["Wallet.objects.create"]}
 
 
