@@ -21,6 +21,15 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/venv.sh
 
+has() {
+    for program in "$@"; do
+        command -v "$program" >/dev/null && return
+    done
+    return 1
+}
+has npx || echo "Without npx (Node) the clients' collection in scripts/postman is left out."
+has chromium chromium-browser google-chrome || echo "Without Chromium the tests in a browser are left out."
+
 for database in ${DATABASES:-sqlite postgresql}; do
     echo "== $database"
     once=()

@@ -21,8 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
+from urllib.request import urlopen
 
 import psycopg
+import pytest
 
 from lokanetra.env import BASE_DIR
 
@@ -129,6 +131,48 @@ def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
             yield server
         finally:
             server.stop()
+
+
+@dataclass
+class Development:
+    """The product as `run.sh` serves it, on an SQLite database of its own."""
+
+    address: str
+    environment: dict[str, str]
+
+    def manage(self, *arguments: str) -> None:
+        subprocess.run([sys.executable, "manage.py", *arguments], cwd=BASE_DIR, env=self.environment, check=True)
+
+    def create_superuser(self, username: str, password: str, phone: str) -> None:
+        self.environment["DJANGO_SUPERUSER_PASSWORD"] = password
+        self.manage("createsuperuser", "--no-input", "--username", username, "--email", f"{username}@example.com")
+        self.manage("assign_phone", username, phone)
+
+
+@contextmanager
+def development_server(folder: Path) -> Iterator[Development]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    address = f"127.0.0.1:{free_port()}"
+    environment = kept | {"PYTHON_DOTENV_DISABLED": "1", "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
+    server = Development(address, environment)
+    server.manage("migrate", "--verbosity", "0")
+    command = [sys.executable, "manage.py", "runserver", "--noreload", address]
+    process = subprocess.Popen(command, cwd=BASE_DIR, env=environment)
+    try:
+        wait_for(lambda: urlopen(f"http://{address}/readyz").status == 200)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def program(*names: str) -> str:
+    """The first of these programs that this machine has. Where checks are made (`CI`) one of them must be there."""
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None and "CI" not in os.environ:
+        pytest.skip(f"left out: this machine has no {names[0]}")
+    assert found, f"there is no {' or '.join(names)}"
+    return found
 
 
 @contextmanager

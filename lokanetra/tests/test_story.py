@@ -1,19 +1,14 @@
 """The whole product in one story, as its first users will live it."""
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from rest_framework.test import APIClient
 
 from lokanetra.env import BASE_DIR
-from lokanetra.tests.live import Live, free_port, wait_for
+from lokanetra.tests.live import Live, development_server
 
 
 @pytest.mark.django_db
@@ -102,29 +97,12 @@ def test_a_superuser_with_a_phone_logs_in_as_an_admin(live: Live):
 
 def test_the_flow_in_the_readme_works_as_it_is_pasted(tmp_path):
     flow = re.search(r"```bash\n(api=.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)[1]
-    with development_server(tmp_path) as address:
-        pasted = flow.replace("127.0.0.1:8000", address)
+    with development_server(tmp_path) as server:
+        pasted = flow.replace("127.0.0.1:8000", server.address)
         done = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     assert '"balance":"649.50","currency":"INR"' in done.stdout
     assert '"balance":"150.50","currency":"INR"' in done.stdout
-
-
-@contextmanager
-def development_server(folder: Path) -> Iterator[str]:
-    """What `run.sh` serves, on a database of its own; its address."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment = kept | {"PYTHON_DOTENV_DISABLED": "1", "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
-    address = f"127.0.0.1:{free_port()}"
-    manage = [sys.executable, BASE_DIR / "manage.py"]
-    subprocess.run([*manage, "migrate", "--verbosity", "0"], env=environment, check=True)
-    server = subprocess.Popen([*manage, "runserver", "--noreload", address], env=environment)
-    try:
-        wait_for(lambda: urlopen(f"http://{address}/readyz").status == 200)
-        yield address
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def log_in(phone: str) -> APIClient:
