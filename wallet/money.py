@@ -37,6 +37,16 @@ def show(amount: Decimal) -> str:
     return f"{amount:.2f}"
 
 
+def of_paise(paise: int | Decimal) -> Decimal:
+    """Paise, as the database keeps them, in rupees."""
+    return Decimal(paise).scaleb(-DECIMAL_PLACES)
+
+
+def in_paise(amount: Decimal) -> int:
+    """Rupees, of whole paise, as the database keeps them."""
+    return int(amount.scaleb(DECIMAL_PLACES))
+
+
 class MoneyField(models.DecimalField):
     """Rupees in Python, a BIGINT of paise in the database.
 
@@ -64,7 +74,7 @@ class MoneyField(models.DecimalField):
         return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
 
     def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
-        return None if value is None else Decimal(value).scaleb(-DECIMAL_PLACES)
+        return None if value is None else of_paise(value)
 
     def get_prep_value(self, value: Any) -> Any:
         value = models.Field.get_prep_value(self, value)
@@ -80,7 +90,7 @@ class MoneyField(models.DecimalField):
         amount = self.to_python(value)
         if not -RUPEES_END < amount < RUPEES_END or amount != amount.quantize(PAISA):
             raise ValidationError(f"{value} is no amount in whole paise.", code="invalid")
-        return int(amount.scaleb(DECIMAL_PLACES))
+        return in_paise(amount)
 
 
 class AmountField(serializers.Field):

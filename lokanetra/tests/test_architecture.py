@@ -279,6 +279,12 @@ def test_money_is_written_by_the_services_and_empty_wallets_by_one_receiver():
     found = {name: written for name, tree in modules().items() if (written := writes(tree))}
     services = found.pop("wallet.services")
     assert {"UPDATE wallet_wallet", "INSERT INTO transactions_transaction", "wallet.save"} <= set(services)
+    demo = set(found.pop("wallet.management.commands.demo_data"))  # it writes what it made itself, and nobody else's
+    assert demo <= {"Wallet", "Transaction", *(f"{name}.objects.bulk_create" for name in MONEY)} | {
+        "Wallet.objects.bulk_update",
+        "wallet.balance",
+        "row.amount",
+    }
     assert found == {"wallet.apps": ["Wallet.objects.create"]}
 
 
