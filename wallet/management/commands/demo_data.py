@@ -77,8 +77,7 @@ class Town:
         self.most = in_paise(settings.WALLET_MAX_BALANCE)
         self.most_at_once = in_paise(settings.WALLET_MAX_AMOUNT)
         users = UserProfile.objects.bulk_create(self._people(people), BATCH)
-        empty = [Wallet(user=user, created_at=self.start) for user in users]
-        self.wallets = Wallet.objects.bulk_create(empty, BATCH)
+        self.wallets = Wallet.objects.bulk_create([Wallet(user=user) for user in users], BATCH)
         self.held = [0] * people
 
     def live(self, count: int) -> None:
@@ -92,8 +91,8 @@ class Town:
                     bar.update(len(rows))
                     rows = []
         for wallet, paise in zip(self.wallets, self.held, strict=True):
-            wallet.balance = of_paise(paise)
-        Wallet.objects.bulk_update(self.wallets, ["balance"], batch_size=500)
+            wallet.balance, wallet.created_at = of_paise(paise), self.start
+        Wallet.objects.bulk_update(self.wallets, ["balance", "created_at"], batch_size=500)
 
     # --- People ------------------------------------------------------------------------------------------
 
