@@ -31,6 +31,8 @@ HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCES
 
 "$python" manage.py check --deploy --fail-level ERROR
 "$python" manage.py collectstatic --no-input --verbosity 0
+# Many threads, each with a heap of its own, would hold a lot of memory that none of them uses.
+export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
 # These threads wait for slow clients; the application runs in a few of its own (lokanetra/wsgi.py).
 exec "$python" -m granian --interface wsgi --host "$HOST" --port "$PORT" \
     --workers "$WORKERS" --blocking-threads 64 --respawn-failed-workers \
