@@ -236,7 +236,7 @@ LONG_HISTORY = f"""
 from django.utils import timezone
 from transactions.models import Transaction
 from wallet.models import Wallet
-wallet = Wallet.objects.get(user__phone_number="+919866666666")
+wallet = Wallet.objects.get(user__phone_number="+919866600001")
 Transaction.objects.bulk_create(
     Transaction(transaction_type="CREDIT", receiver=wallet, amount=1, receiver_balance=number, remarks="x" * 250,
                 timestamp=timezone.now(), initiated_by_id=wallet.user_id)
@@ -249,7 +249,7 @@ Wallet.objects.filter(pk=wallet.pk).update(balance={LONG})
 @pytest.fixture
 def token(live):
     """Of somebody with a long history."""
-    token = live.log_in("9866666666")
+    token = live.log_in("9866600001")
     if live.balance(token) == "0.00":
         live.run("python", "manage.py", "shell", "-v", "0", "-c", LONG_HISTORY)
     return token
