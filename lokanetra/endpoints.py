@@ -17,6 +17,8 @@ from functools import cached_property, wraps
 from typing import Any, ClassVar, Protocol
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
 from django.http.response import HttpResponseBase
 from django_filters import FilterSet
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -82,10 +84,19 @@ class Contract:
     def is_for_staff(self) -> bool:
         return getattr(self.allow, "for_staff", False)
 
+    @property
+    def looks_up_itself(self) -> bool:
+        """A payment of one's own: its service reads the account in the query that locks the wallet."""
+        return self.money and not self.is_for_staff
+
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
         arguments = self._body(request) if self.takes else {}
-        return arguments | ({"key": idempotency_key(request)} if self.money else {})
+        if self.money:
+            arguments["key"] = idempotency_key(request)
+        if self.looks_up_itself:
+            arguments["token_version"] = request.user.token_version  # type: ignore[union-attr]
+        return arguments
 
     def answer(self, request: Request, result: Any) -> HttpResponseBase:
         """The response for what the handler returned."""
@@ -173,6 +184,21 @@ class Endpoints(ViewSet):
             return []  # a stale token must not stand in the way of a new login
         session: list[BaseAuthentication] = [SessionAuthentication()] if contract.is_for_staff else []
         return [*super().get_authenticators(), *session]
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Who is out is told that before anything else, also where the service did not come to look."""
+        contract = self.contract()
+        if contract and contract.looks_up_itself and self.request.auth and is_refusal(exc):
+            try:
+                self.request.authenticators[0].check(self.request.auth)  # type: ignore[index, union-attr]
+            except (APIException, OperationalError, InterfaceError) as out:
+                exc = out
+        return super().handle_exception(exc)
+
+
+def is_refusal(exc: Exception) -> bool:
+    """Is it the caller's mistake, or ours?"""
+    return isinstance(exc, Http404) or (isinstance(exc, APIException) and exc.status_code < 500)
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -1,14 +1,15 @@
 """The application as a WSGI server runs it."""
 
+import gc
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from io import BytesIO
+from queue import SimpleQueue
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from django.http import FileResponse, StreamingHttpResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
@@ -16,29 +17,48 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
 os.environ.setdefault("PGOPTIONS", "-c lock_timeout=3s -c statement_timeout=10s")
 
 # More than one, for a gateway of messages may keep one waiting for seconds.
-THREADS = 4
+DESKS = 4
 # More than any request of ours has; what is cut off is refused as too large.
 LONGEST_BODY = 2_500_000
 
 
-class InParts:
-    """An answer that is made while it is sent, each part of it in one of the application's threads.
+class Desks:
+    """The few places at which the application works. Each has a connection to the database, which belongs to whoever
+    sits there: the server's threads are many, and one connection for each of them would be too many."""
 
-    The server asks for a part, in a thread of its own, when the client has room for it. Were it made there, each of
-    those many threads would open a connection to the database, and keep it for ever; so they only wait, and a part is
-    a short piece of work like any request. Two parts may be made by different threads, with different connections:
-    no part may leave a cursor or a transaction to the next.
+    def __init__(self, count: int) -> None:
+        self.free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(count):
+            connection = connections.create_connection(DEFAULT_DB_ALIAS)
+            connection.inc_thread_sharing()  # by one after the other, never by two at once
+            self.free.put(connection)
+
+    def __enter__(self) -> None:
+        connections[DEFAULT_DB_ALIAS] = self.free.get()
+
+    def __exit__(self, *exception: object) -> None:
+        connection = connections[DEFAULT_DB_ALIAS]
+        del connections[DEFAULT_DB_ALIAS]  # what the thread does next, it does without
+        self.free.put(connection)
+
+
+class InParts:
+    """An answer that is made while it is sent, each part of it at a desk of its own.
+
+    The server asks for a part when the client has room for it, and a part is a short piece of work like any request.
+    Two parts may be made with different connections: no part may leave a cursor or a transaction to the next.
     """
 
-    def __init__(self, answer: StreamingHttpResponse, threads: ThreadPoolExecutor) -> None:
-        self.answer, self.parts, self.threads = answer, iter(answer), threads
+    def __init__(self, answer: StreamingHttpResponse, desks: Desks) -> None:
+        self.answer, self.parts, self.desks = answer, iter(answer), desks
         self.context = copy_context()  # the log lines of all parts carry the id of their request
 
     def __iter__(self) -> "InParts":
         return self
 
     def __next__(self) -> bytes:
-        part = self.threads.submit(self.context.run, self._part).result()
+        with self.desks:
+            part = self.context.run(self._part)
         if part is None:
             raise StopIteration
         return part
@@ -49,30 +69,25 @@ class InParts:
 
     def close(self) -> None:
         """Called at the end, and when the client is gone before it."""
-        self.threads.submit(self.context.run, self.answer.close).result()
+        self.context.run(self.answer.close)
 
 
 class Whole:
-    """Reads a request whole before it takes one of the few threads in which the application runs.
-
-    Clients that send slowly wait in the server's own threads, which are many and hold nothing; the application's are
-    few, because each holds a connection to the database, and because they share one interpreter.
-    """
+    """Reads a request whole before it takes one of the few desks: clients that send slowly wait in the server's
+    threads, which are many and hold nothing."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self.app = app
-        self.threads = ThreadPoolExecutor(THREADS)
+        self.desks = Desks(DESKS)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(self._length(environ))
         # A body in chunks told no length beforehand.
         environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or str(len(body))}
-        return self.threads.submit(self._answer, environ, start_response).result()
-
-    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer = self.app(environ, start_response)
+        with self.desks:
+            answer = self.app(environ, start_response)
         if isinstance(answer, StreamingHttpResponse) and not isinstance(answer, FileResponse):
-            return InParts(answer, self.threads)
+            return InParts(answer, self.desks)
         return answer
 
     @staticmethod
@@ -85,3 +100,6 @@ class Whole:
 
 
 application = Whole(get_wsgi_application())
+# What is loaded now stays: the collector need not look at it again and again.
+gc.collect()
+gc.freeze()

@@ -62,16 +62,21 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Request:
-    """Who asks for what: all that the idempotency key stands for."""
+    """Who asks for what: all that the idempotency key stands for.
+
+    Repeating `key` returns the first receipt and moves nothing. `token_version` is that of the caller's token, where
+    nobody has looked up yet whether it still counts.
+    """
 
     user_id: int
     operation: str
     amount: Decimal | None
     remarks: str
-    key: str | None
+    key: str | None = None
     wallet_id: int | None = None
     to: str | None = None
     transaction_id: int | None = None
+    token_version: int | None = None
 
     @property
     def hash(self) -> str | None:
@@ -110,44 +115,37 @@ def all_or_nothing(operation: Operation) -> Operation:
 
 
 @all_or_nothing
-def credit(
-    *, user_id: int, amount: Decimal, remarks: str = "", key: str | None = None, wallet_id: int | None = None
-) -> Receipt:
+def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> Receipt:
     """Add ``amount`` (rupees) to the user's wallet, or for staff to the wallet ``wallet_id``.
 
-    Repeating ``key`` returns the first receipt and moves nothing.
-
-    Raises SelfCreditDisabled, WalletFrozen, LimitExceeded, KeyReused.
+    For `call` see `Request`. Raises SelfCreditDisabled, WalletFrozen, LimitExceeded, KeyReused, TokenNotValid.
     """
-    return _adjust(Request(user_id, CREDIT, amount, remarks, key, wallet_id))
+    return _adjust(Request(user_id, CREDIT, amount, remarks, **call))
 
 
 @all_or_nothing
-def debit(
-    *, user_id: int, amount: Decimal, remarks: str = "", key: str | None = None, wallet_id: int | None = None
-) -> Receipt:
+def debit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> Receipt:
     """Take ``amount`` (rupees) from the user's wallet, or for staff from the wallet ``wallet_id``.
 
-    Repeating ``key`` returns the first receipt and moves nothing.
-
-    Raises InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused.
+    For `call` see `Request`. Raises InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused, TokenNotValid.
     """
-    return _adjust(Request(user_id, DEBIT, amount, remarks, key, wallet_id))
+    return _adjust(Request(user_id, DEBIT, amount, remarks, **call))
 
 
 @all_or_nothing
-def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", key: str | None = None) -> Receipt:
+def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", **call: Any) -> Receipt:
     """Move ``amount`` (rupees) from the user's wallet to that of the E.164 number ``to``, or change nothing.
 
-    Both wallets are locked in the order of their keys, so opposite transfers queue and cannot deadlock.
-    Repeating ``key`` returns the first receipt and moves nothing.
+    Both wallets are locked in the order of their keys, so opposite transfers queue and cannot deadlock. For `call` see
+    `Request`.
 
     Raises InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, WalletFrozen, LimitExceeded,
-    KeyReused.
+    KeyReused, TokenNotValid.
     """
-    request = Request(user_id, TRANSFER, amount, remarks, key, to=to)
+    request = Request(user_id, TRANSFER, amount, remarks, to=to, **call)
     wallets = BOTH(user_id=user_id, to=to)
     payer = next((wallet for wallet in wallets if wallet.user_id == user_id), None) or _nothing()
+    _check_token(payer, request)
     first = _first(request)
     if first:
         return _replay(first, request, payer.pk)
@@ -213,6 +211,8 @@ def _adjust(request: Request) -> Receipt:
     """A credit or a debit: money comes from the world outside, or leaves for it."""
     mine = request.wallet_id is None
     wallet = _own(request.user_id) if mine else _theirs(request.wallet_id)
+    if mine:
+        _check_token(wallet, request)
     first = _first(request)
     if first:
         return _replay(first, request, wallet.pk)
@@ -376,6 +376,13 @@ def _nothing() -> NoReturn:
 
 
 # --- The rules, on locked rows ----------------------------------------------------------------------
+
+
+def _check_token(wallet: Wallet, request: Request) -> None:
+    """Of a caller who is out, nothing is done or told, not even a first receipt."""
+    user = wallet.user
+    if request.token_version is not None and not (user.is_active and user.token_version == request.token_version):
+        raise TokenNotValid
 
 
 def _check_owner(wallet: Wallet) -> None:

@@ -18,6 +18,8 @@ from scripts.bench.load import Callers, Failed, Round, call, log_in, pgbench
 NAMES = ("transfer", "floor", "hot", "credit", "balance", "reference", "history", "login", "cost")
 COMPARED = {"transfer": "floor", "hot": "transfer", "balance": "reference"}
 HOT_CONNECTIONS = 32
+# One more than cores: while one waits for the database, which has its share of them, another works.
+WORKERS = (os.cpu_count() or 1) + 1
 # A phone gets five codes in ten minutes: with so many phones for each second of logins none comes to that.
 PHONES_PER_SECOND = 200
 
@@ -47,7 +49,7 @@ def product(sqlite: bool = False) -> Iterator[Callers]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="lokanetra-bench-"))
         url = f"sqlite:///{folder}/db.sqlite3" if sqlite else stack.enter_context(own_postgres()).url
-        yield Callers(stack.enter_context(live_server(url, workers=os.cpu_count() or 1)), Path(folder))
+        yield Callers(stack.enter_context(live_server(url, workers=WORKERS)), Path(folder))
 
 
 def take(plan: Plan, options: Namespace) -> dict[str, Any]:

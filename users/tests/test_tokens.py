@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings as configured
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -321,3 +322,37 @@ def test_of_eight_refreshes_at_once_one_wins_and_goes_on(asha):
     assert [answer.status_code for answer in answers] == [200] + [401] * 7
     assert [problem(answer) for answer in answers[1:]] == [REUSED] * 7
     assert refresh(answers[0].json()["refresh"]).status_code == 200
+
+
+PAYMENTS = ("/wallet/credit/", "/wallet/debit/", "/wallet/transfer/")
+BODIES = ({"amount": "1.00", "to_phone_number": "9888888888"}, {"amount": "x"}, {}, [])
+
+
+@pytest.mark.parametrize("path", PAYMENTS)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("out", ["deactivated", "logged out"])
+def test_who_is_out_pays_nothing_and_is_told_before_anything_else(asha, ravi, as_user, ledger, path, body, out):
+    client, before = as_user(asha), ledger()
+    if out == "deactivated":
+        accounts.set_active(asha, False)
+    else:
+        tokens.end_all(asha)
+    response = client.post(path, body, format="json", HTTP_IDEMPOTENCY_KEY="lunch")
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+    assert ledger() == before
+
+
+def test_who_is_out_gets_no_first_receipt_either(asha, as_user):
+    client, payment = as_user(asha), {"amount": "1.00"}
+    assert client.post("/wallet/debit/", payment, HTTP_IDEMPOTENCY_KEY="bus").status_code == 200
+    tokens.end_all(asha)
+    assert client.post("/wallet/debit/", payment, HTTP_IDEMPOTENCY_KEY="bus").status_code == 401
+
+
+def test_a_payment_looks_its_account_up_with_the_lock_and_not_before(asha, as_user):
+    client = as_user(asha)
+    client.post("/wallet/debit/", {"amount": "1.00"})
+    with CaptureQueriesContext(connection) as queries:
+        assert client.post("/wallet/debit/", {"amount": "1.00"}).status_code == 200
+    asked = [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]]
+    assert [verb for verb in asked if verb not in ("BEGIN", "COMMIT")] == ["SELECT", "UPDATE", "INSERT"]
