@@ -16,32 +16,34 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def touching(self, wallet_id: int) -> list["TransactionQuerySet"]:
         """What the wallet paid and what it received: each is one range of an index, and merged they are its history.
 
-        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it.
+        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it; and
+        with the names of both, for whole accounts would be a lot to read.
         """
-        paid, received = self.filter(sender=wallet_id), self.filter(receiver=wallet_id)
+        named = self.annotate(sender_name=F("sender__user__username"), receiver_name=F("receiver__user__username"))
+        paid, received = named.filter(sender=wallet_id), named.filter(receiver=wallet_id)
         return [
             paid.annotate(
                 direction=Value("OUT"),
                 balance=F("sender_balance"),
                 counterparty_id=F("receiver"),
-                counterparty=F("receiver__user__username"),
+                counterparty=F("receiver_name"),
             ),
             received.annotate(
                 direction=Value("IN"),
                 balance=F("receiver_balance"),
                 counterparty_id=F("sender"),
-                counterparty=F("sender__user__username"),
+                counterparty=F("sender_name"),
             ),
         ]
 
     def newest_of(self, wallet_id: int, count: int) -> list["Transaction"]:
-        """The wallet's last transactions, newest first, with names."""
-        found = [row for side in self.with_names().touching(wallet_id) for row in side.order_by("-pk")[:count]]
+        """The wallet's last transactions, newest first."""
+        found = [row for side in self.touching(wallet_id) for row in side.order_by("-pk")[:count]]
         return sorted(found, key=lambda row: -row.pk)[:count]
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
-        """The history of the user's own wallet, with names. What is not in it does not exist for him."""
-        return self.with_names().touching(user.wallet.pk)
+        """The history of the user's own wallet. What is not in it does not exist for him."""
+        return self.touching(user.wallet.pk)
 
     def one_visible_to(self, user: UserProfile, pk: int) -> "Transaction":
         """One transaction of the user's own. Raises Http404."""

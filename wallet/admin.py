@@ -122,11 +122,15 @@ def _table(wallet: Wallet) -> dict[str, Any]:
 
 def _cells(row: Any) -> list[Any]:
     out = row.direction == "OUT"
-    other, balance = (row.receiver, row.sender_balance) if out else (row.sender, row.receiver_balance)
     page = reverse("admin:transactions_transaction_change", args=[row.pk])
-    who = other.user.username if other else "outside"
     amount = f"{'−' if out else '+'}{show(row.amount)}"  # noqa: RUF001
-    return [format_html(LINK, page, row.pk), f"{row.timestamp:%d %b %Y %H:%M}", who, amount, show(balance)]
+    return [
+        format_html(LINK, page, row.pk),
+        f"{row.timestamp:%d %b %Y %H:%M}",
+        row.counterparty or "outside",
+        amount,
+        show(row.balance),
+    ]
 
 
 @admin.register(LedgerCheck)
