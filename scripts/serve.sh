@@ -29,8 +29,7 @@ need granian
 
 HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCESSORS_ONLN)}
 
-"$python" manage.py check --deploy --fail-level ERROR
-"$python" manage.py collectstatic --no-input --verbosity 0
+"$python" manage.py prepare
 # Many threads, each with a heap of its own, would hold a lot of memory that none of them uses.
 export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
 # These threads wait for slow clients; the application runs in a few of its own (lokanetra/wsgi.py).
