@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.client import HTTPConnection
@@ -251,7 +252,7 @@ def token(live):
     """Of somebody with a long history."""
     token = live.log_in("9866600001")
     if live.balance(token) == "0.00":
-        live.run("python", "manage.py", "shell", "-v", "0", "-c", LONG_HISTORY)
+        live.run(sys.executable, "manage.py", "shell", "-v", "0", "-c", LONG_HISTORY)
     return token
 
 
