@@ -41,6 +41,8 @@ DEEDS = {
     "GET /auth/admin/users/": [S, O, F],
     "GET /wallet/admin/wallets/": [S, O, F],
     "GET /transactions/admin-list/": [S, O, F],
+    "GET /transactions/admin-export/": [F],
+    "GET /admin/transactions/transaction/export/": [F],
     "POST /auth/admin/users/": [],
     "PATCH /auth/admin/users/{user}/": [O],
     "POST /wallet/admin/wallets/{wallet}/freeze/": [O],
