@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from django.utils.functional import SimpleLazyObject
@@ -44,14 +47,16 @@ def request_id(get_response: Handler) -> Handler:
 
 
 def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[str, Any]:
-    """The route, not the path: that one may hold what a log must not. The user, if the request needed to know."""
-    user = request.__dict__.get("user")
+    """The route, not the path: that one may hold what a log must not. The user, if the request needed to know, and the
+    transaction that the answer is about: a payment has no line of its own."""
+    user, answer = request.__dict__.get("user"), getattr(response, "data", None)
     return {
         "method": request.method,
         "route": getattr(request.resolver_match, "route", None),
         "status": response.status_code,
         "milliseconds": round((time.perf_counter() - start) * 1000, 1),
         "user": None if isinstance(user, SimpleLazyObject) else getattr(user, "pk", None),
+        "transaction": answer.get("transaction_id") if isinstance(answer, dict) else None,
     }
 
 
@@ -91,3 +96,24 @@ class SlashMiddleware(CommonMiddleware):
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+class ForBrowsers:
+    """Leaves out what only pages need. A client of the API that sends no cookie has no session, and no use for one."""
+
+    def __call__(self: Any, request: HttpRequest) -> HttpResponse:
+        if request.COOKIES or request.path_info.startswith(PAGES):
+            return super().__call__(request)  # type: ignore[misc]
+        return self.get_response(request)
+
+
+class Sessions(ForBrowsers, SessionMiddleware):
+    pass
+
+
+class Authentication(ForBrowsers, AuthenticationMiddleware):
+    pass
+
+
+class Messages(ForBrowsers, MessageMiddleware):
+    pass

@@ -1,11 +1,11 @@
 """Queries of the hot path: Django's, but compiled once per process. Compiling one takes longer than the database needs
 to answer it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 from django.db.models.expressions import Expression
 from django.db.models.query import get_related_populators
 
@@ -36,13 +36,19 @@ class Prepared(Generic[Row]):
     def __call__(self, **values: Any) -> list[Row]:
         compiled = self._compiled
         params = [values[param.name] if isinstance(param, Slot) else param for param in compiled.params]
-        with connection.cursor() as cursor:
-            cursor.execute(compiled.sql, params)
-            return compiled.objects(cursor.fetchall())
+        return compiled.objects(rows_of(compiled.sql, params))
 
     @cached_property
     def _compiled(self) -> "Compiled":
         return Compiled(self.build().query.get_compiler(connection=connection))
+
+
+def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
+    """All rows that a statement gives."""
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    cursor = database.kept_cursor() if hasattr(database, "kept_cursor") else database.cursor()
+    cursor.execute(sql, params)
+    return cursor.fetchall()
 
 
 class Compiled:

@@ -32,14 +32,15 @@ class Documentation(View):
 health = SimpleRouter(trailing_slash=False)
 health.register("", HealthViewSet, basename="health")
 
+# Read from the top at each request: what is asked for most comes first.
 urlpatterns = [
-    path("", csrf_exempt(RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"]))),
-    path("", include(health.urls)),
-    path("auth/", include("users.urls")),
     path("wallet/", include("wallet.urls")),
     path("transactions/", include("transactions.urls")),
+    path("auth/", include("users.urls")),
     path("admin/", admin.site.urls),
     path("swagger.json", Documentation.as_view(page="SchemaJSON"), name="schema"),
     path("swagger/", Documentation.as_view(page="Swagger"), name="swagger"),
     path("redoc/", Documentation.as_view(page="ReDoc"), name="redoc"),
+    path("", csrf_exempt(RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"]))),
+    path("", include(health.urls)),
 ]

@@ -8,8 +8,11 @@ from io import BytesIO
 from queue import SimpleQueue
 from typing import Any
 
+from django.core.cache import close_caches
+from django.core.handlers.base import reset_urlconf
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections, reset_queries
 from django.http import FileResponse, StreamingHttpResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
@@ -34,7 +37,8 @@ class Desks:
             self.free.put(connection)
 
     def __enter__(self) -> None:
-        connections[DEFAULT_DB_ALIAS] = self.free.get()
+        connection = connections[DEFAULT_DB_ALIAS] = self.free.get()
+        connection.close_if_unusable_or_obsolete()  # one that was lost is made again
 
     def __exit__(self, *exception: object) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
@@ -58,14 +62,7 @@ class InParts:
 
     def __next__(self) -> bytes:
         with self.desks:
-            part = self.context.run(self._part)
-        if part is None:
-            raise StopIteration
-        return part
-
-    def _part(self) -> bytes | None:
-        close_old_connections()  # a request does so when it begins: a connection that was lost is made again
-        return next(self.parts, None)
+            return self.context.run(next, self.parts)
 
     def close(self) -> None:
         """Called at the end, and when the client is gone before it."""
@@ -100,6 +97,13 @@ class Whole:
 
 
 application = Whole(get_wsgi_application())
+# What Django does for a thread at the ends of each request: a desk has done it for its connection, and what else there is
+# to close or to forget (caches, the log of queries, the map of URLs) is nothing here.
+request_started.disconnect(reset_queries)
+request_started.disconnect(close_old_connections)
+request_finished.disconnect(close_old_connections)
+request_finished.disconnect(close_caches)
+request_finished.disconnect(reset_urlconf)
 # What is loaded now stays: the collector need not look at it again and again.
 gc.collect()
 gc.freeze()

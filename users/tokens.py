@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import F
 from django.utils import timezone
 from rest_framework.request import Request
@@ -119,8 +120,10 @@ def account_of(token: Token) -> UserProfile:
 
 
 def told_by(token: Token) -> UserProfile:
-    """The account as the token tells it: who it is, and until which log-out everywhere it counts. No more is known."""
-    return UserProfile(pk=int(token.get("user_id", 0)), token_version=token.get("token_version", -1))
+    """The account as the token tells it: who it is, and until which log-out everywhere it counts. All else would be
+    asked of the database."""
+    told = int(token.get("user_id", 0)), token.get("token_version", -1)
+    return UserProfile.from_db(DEFAULT_DB_ALIAS, ["id", "token_version"], told)
 
 
 def _open_logins(token: Token, now: datetime) -> Any:

@@ -43,7 +43,9 @@ def of_paise(paise: int | Decimal) -> Decimal:
 
 
 def in_paise(amount: Decimal) -> int:
-    """Rupees, of whole paise, as the database keeps them."""
+    """Rupees as the database keeps them. Raises ValidationError where that would take more than whole paise can say."""
+    if not -RUPEES_END < amount < RUPEES_END or amount != amount.quantize(PAISA):
+        raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
     return int(amount.scaleb(DECIMAL_PLACES))
 
 
@@ -78,19 +80,13 @@ class MoneyField(models.DecimalField):
 
     def get_prep_value(self, value: Any) -> Any:
         value = models.Field.get_prep_value(self, value)
-        return value if value is None or hasattr(value, "as_sql") else self._paise(value)
+        return value if value is None or hasattr(value, "as_sql") else in_paise(self.to_python(value))
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         return value if prepared else self.get_prep_value(value)
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         return self.get_db_prep_value(value, connection)
-
-    def _paise(self, value: Any) -> int:
-        amount = self.to_python(value)
-        if not -RUPEES_END < amount < RUPEES_END or amount != amount.quantize(PAISA):
-            raise ValidationError(f"{value} is no amount in whole paise.", code="invalid")
-        return in_paise(amount)
 
 
 class AmountField(serializers.Field):

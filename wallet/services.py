@@ -13,7 +13,6 @@ Either all of it is committed or nothing is. Amounts are in rupees. What the rul
 
 import hashlib
 import json
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -25,22 +24,20 @@ from typing import Any, NoReturn, TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
-from django.db.models import Field, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.transaction import atomic
 from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.errors import ServerBusy
-from lokanetra.prepared import Prepared, Slot
+from lokanetra.prepared import Prepared, Slot, rows_of
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
 from users import audit
 from users.exceptions import TokenNotValid
 from users.models import UserProfile
 from wallet import exceptions
 from wallet.models import Wallet
-from wallet.money import show
-
-logger = logging.getLogger(__name__)
+from wallet.money import in_paise, show
 
 # Deadlock, lock time-out, serialization failure: the database gave up on one of several, and may not the next time.
 WORTH_RETRYING = ("40P01", "55P03", "40001")
@@ -102,7 +99,7 @@ def all_or_nothing(operation: Operation) -> Operation:
         while True:
             attempt += 1
             try:
-                return _logged(_once(operation, *args, **kwargs))
+                return _once(operation, *args, **kwargs)
             except (OperationalError, InterfaceError, IntegrityError) as fault:
                 worth_retrying = _is_worth_retrying(fault)
                 if isinstance(fault, IntegrityError) and not worth_retrying:
@@ -302,33 +299,38 @@ def _move(
     return Receipt(row, of.balance)
 
 
-# Two statements while the locks are held. In so many words, for Django takes longer to build them than the database to
-# do them. A single wallet is both the one and the other.
+# In so many words, for Django takes longer to build them than the database to do them. A single wallet is both the one
+# and the other.
 BALANCES = """
     UPDATE wallet_wallet SET balance = CASE id WHEN %s THEN CAST(%s AS bigint) ELSE CAST(%s AS bigint) END
     WHERE id IN (%s, %s)
 """
-BALANCE = Wallet._meta.get_field("balance")
-COLUMNS: list[Field] = [field for field in Transaction._meta.concrete_fields if not field.primary_key]
+COLUMNS = [field.attname for field in Transaction._meta.concrete_fields if not field.primary_key]
 ROW = (
-    f"INSERT INTO transactions_transaction ({', '.join(str(field.column) for field in COLUMNS)}) "  # noqa: S608
+    f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"
 )
+BOTH_AT_ONCE = f"WITH balances AS ({BALANCES}) {ROW}"  # every round trip is made while others wait for the locks
 
 
 def _write(row: Transaction, wallets: list[Wallet]) -> None:
     """Their balances, and the row, which gets its id."""
     one, other = wallets[0], wallets[-1]
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in COLUMNS]
-    with connection.cursor() as cursor:
-        cursor.execute(BALANCES, [one.pk, _paise(one), _paise(other), one.pk, other.pk])
-        cursor.execute(ROW, values)
-        (row.pk,) = cursor.fetchone()
+    balances = [one.pk, in_paise(one.balance), in_paise(other.balance), one.pk, other.pk]
+    values = [_as_kept(getattr(row, column)) for column in COLUMNS]
+    if connection.vendor == "postgresql":
+        ((row.pk,),) = rows_of(BOTH_AT_ONCE, balances + values)
+    else:
+        rows_of(BALANCES, balances)
+        ((row.pk,),) = rows_of(ROW, values)
     row._state.adding = False
 
 
-def _paise(wallet: Wallet) -> int:
-    return BALANCE.get_db_prep_save(wallet.balance, connection)
+def _as_kept(value: Any) -> Any:
+    """As the database keeps it: amounts in paise, moments as it writes them."""
+    if isinstance(value, Decimal):
+        return in_paise(value)
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
 def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> Receipt:
@@ -446,16 +448,6 @@ def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if committing and not rolled_back:
             raise exceptions.OutcomeUnknown from fault
         raise
-    return result
-
-
-def _logged(result: Any) -> Any:
-    """After the commit: a line in the log says what has happened."""
-    if isinstance(result, Receipt) and not result.replayed:
-        row = result.transaction
-        logger.info(
-            "%s of %s: transaction %s by user %s", row.transaction_type, row.amount, row.pk, row.initiated_by_id
-        )
     return result
 
 

@@ -6,8 +6,10 @@ again and again.
 """
 
 from time import monotonic
+from typing import Any
 
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 
 # Seconds. A server that restarts within them breaks requests that are under way anyway.
 REST = 1.0
@@ -15,6 +17,22 @@ REST = 1.0
 
 class DatabaseWrapper(base.DatabaseWrapper):
     used_at = float("-inf")
+    kept: CursorWrapper
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        connection = super().get_new_connection(conn_params)
+        # Binary, for to read a time from text takes longer than all else in a row.
+        self.kept = self.make_cursor(connection.cursor(binary=True))
+        return connection
+
+    def kept_cursor(self) -> CursorWrapper:
+        """The one cursor that is not closed, for queries that are read to their end before the next one begins. To make
+        a cursor takes longer than to use it."""
+        if self.queries_logged:
+            return self.cursor()
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        return self.kept
 
     def close_if_unusable_or_obsolete(self) -> None:
         if self.errors_occurred and not self.in_atomic_block:

@@ -78,7 +78,6 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
         "status": 200,
         "milliseconds": 0,
         "user": 0,
+        "transaction": paid.body["transaction_id"],
     }
-    events = [line["message"] for line in lines if line["request_id"] == request["request_id"]]
-    assert any(event.startswith("CREDIT of 10.00") for event in events)
     assert any(line["message"] == "login of …33 failed" for line in lines)
