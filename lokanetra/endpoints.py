@@ -138,7 +138,7 @@ class Contract:
 
     def filtered(self, request: Request, rows: Any) -> Any:
         """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""
-        if self.filters is None:
+        if self.filters is None or self.filters.base_filters.keys().isdisjoint(request.query_params):
             return rows
         if isinstance(rows, list):
             return [self.filtered(request, side) for side in rows]

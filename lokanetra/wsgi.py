@@ -97,8 +97,8 @@ class Whole:
 
 
 application = Whole(get_wsgi_application())
-# What Django does for a thread at the ends of each request: a desk has done it for its connection, and what else there is
-# to close or to forget (caches, the log of queries, the map of URLs) is nothing here.
+# What Django does for a thread at the ends of each request: a desk has done it for its connection, and what else there
+# is to close or to forget (caches, the log of queries, the map of URLs) is nothing here.
 request_started.disconnect(reset_queries)
 request_started.disconnect(close_old_connections)
 request_finished.disconnect(close_old_connections)

@@ -6,9 +6,11 @@ usage() {
     cat <<'TEXT'
 Usage: scripts/test.sh [PYTEST ARGUMENTS]
 
-Makes .venv, installs what changed, and runs the suite twice. For instance:
+Makes .venv, installs what changed, and runs the suite twice, in as many processes as there are cores (but four at
+most), each with a database of its own. For instance:
 
   scripts/test.sh                              everything
+  scripts/test.sh -n 0 --pdb wallet            in one process, for a debugger
   scripts/test.sh wallet -k transfer           some of it
   DATABASES=sqlite scripts/test.sh             on one database (sqlite or postgresql) only
 TEXT
@@ -36,5 +38,5 @@ for database in ${DATABASES:-sqlite postgresql}; do
     if [ "$database" = sqlite ] && [ -z "${DATABASES:-}" ]; then
         once=(-m "not once")
     fi
-    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest "${once[@]}" "$@"
+    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest -n auto --maxprocesses 4 "${once[@]}" "$@"
 done

@@ -121,7 +121,7 @@ def test_a_conflict_that_stays_is_busy_after_three_tries(operations, kind):
     tries = []
 
     def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("INSERT"):
+        if "INSERT" in sql:
             tries.append(sql)
             raise conflict(kind)
         return execute(sql, params, many, context)
@@ -149,10 +149,10 @@ def test_a_serialization_failure_at_the_commit_is_retried(operations, monkeypatc
 
 def test_a_lost_database_is_busy_while_logging_in_and_paying(asha, ravi, as_user, caplog):
     client = as_user(asha)
-    for statement in range(1, 4):
+    for statement in range(1, 3):
         with fault_at(statement, OperationalError("the connection is lost")):
             answer = client.post("/wallet/transfer/", {"to_phone_number": "9888888888", "amount": "1.00"})
         assert (answer.status_code, answer.json()["code"]) == (503, "server_busy")
         assert answer["Retry-After"] == "1"
-    assert caplog.text.count("server_busy: the connection is lost") == 3
+    assert caplog.text.count("server_busy: the connection is lost") == 2
     assert client.get("/wallet/balance/").json()["balance"] == "1000.00"
