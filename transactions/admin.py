@@ -89,7 +89,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """All rows of the list, with its filters, its search and its order."""
         try:
-            return LEDGER.answer(request, self.get_changelist_instance(request).queryset.so_far())
+            return LEDGER.answer(request, self.get_changelist_instance(request).queryset.so_far().for_staff())
         except (IncorrectLookupParameters, ServerBusy) as refusal:
             self.message_user(request, str(refusal) or "A filter cannot be read.", messages.ERROR)
             return redirect("admin:transactions_transaction_changelist")

@@ -104,7 +104,7 @@ def _largest() -> dict[str, Any]:
     newest = Transaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     recent = Transaction.objects.filter(pk__gt=newest - SEARCHED_REMARKS).order_by("-amount", "-pk")
     largest = list(recent.values_list("pk", flat=True)[:LARGEST])
-    rows = Transaction.objects.with_names().filter(pk__in=largest).order_by("-amount", "-pk")
+    rows = Transaction.objects.with_accounts().filter(pk__in=largest).order_by("-amount", "-pk")
     return {
         "headers": ["time (UTC)", "type", "from", "to", "amount"],
         "rows": [

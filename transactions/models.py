@@ -16,10 +16,9 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def touching(self, wallet_id: int) -> list["TransactionQuerySet"]:
         """What the wallet paid and what it received: each is one range of an index, and merged they are its history.
 
-        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it; and
-        with the names of both, for whole accounts would be a lot to read.
+        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it.
         """
-        named = self.annotate(sender_name=F("sender__user__username"), receiver_name=F("receiver__user__username"))
+        named = self.with_names()
         paid, received = named.filter(sender=wallet_id), named.filter(receiver=wallet_id)
         return [
             paid.annotate(
@@ -53,15 +52,24 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return found[0]
 
     def newest_first(self) -> "TransactionQuerySet":
-        """The whole ledger with names, as staff see it."""
-        return self.with_names().order_by("-timestamp", "-pk")
+        """The whole ledger, as staff see it."""
+        return self.for_staff().order_by("-timestamp", "-pk")
 
     def so_far(self) -> "TransactionQuerySet":
         """Without the rows that are still to come: so what is read in parts is one picture."""
         return self.filter(pk__lte=self.model.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
     def with_names(self) -> "TransactionQuerySet":
-        """With both accounts, in the same query."""
+        """With the names of both, for whole accounts would be a lot to read."""
+        return self.annotate(sender_name=F("sender__user__username"), receiver_name=F("receiver__user__username"))
+
+    def for_staff(self) -> "TransactionQuerySet":
+        """With the names and phone numbers of both."""
+        numbers = {f"{side}_phone_number": F(f"{side}__user__phone_number") for side in ("sender", "receiver")}
+        return self.with_names().annotate(**numbers)
+
+    def with_accounts(self) -> "TransactionQuerySet":
+        """With both wallets and their accounts, in the same query."""
         return self.select_related("sender__user", "receiver__user")
 
 

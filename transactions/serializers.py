@@ -39,10 +39,12 @@ class EntrySerializer(serializers.ModelSerializer):
 
 
 class StaffEntrySerializer(serializers.ModelSerializer):
-    sender = serializers.CharField(source="sender.user.username", default=None, allow_null=True)
-    receiver = serializers.CharField(source="receiver.user.username", default=None, allow_null=True)
-    sender_phone_number = PhoneField(source="sender.user.phone_number", default=None, allow_null=True)
-    receiver_phone_number = PhoneField(source="receiver.user.phone_number", default=None, allow_null=True)
+    """A row of the ledger as `for_staff` gives it."""
+
+    sender = serializers.CharField(source="sender_name", allow_null=True)
+    receiver = serializers.CharField(source="receiver_name", allow_null=True)
+    sender_phone_number = PhoneField(allow_null=True)
+    receiver_phone_number = PhoneField(allow_null=True)
     amount = AmountField()
     timestamp = serializers.DateTimeField(default_timezone=UTC)
 

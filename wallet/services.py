@@ -238,7 +238,7 @@ OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Slot("user_id"))))
 PAYER_OR_RECEIVER = Q(pk=Slot("user_id")) | Q(phone_number=Slot("to"))
 BOTH = Prepared(lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))))
 FIRST = Prepared(
-    lambda: Transaction.objects.with_names().filter(initiated_by=Slot("user_id"), idempotency_key=Slot("key"))
+    lambda: Transaction.objects.with_accounts().filter(initiated_by=Slot("user_id"), idempotency_key=Slot("key"))
 )
 
 

@@ -16,7 +16,7 @@ from wallet.models import Wallet
 
 def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
     services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
-    rows = Transaction.objects.with_names().order_by("-pk")
+    rows = Transaction.objects.with_accounts().order_by("-pk")
     newest = Prepared(lambda: rows.filter(initiated_by=Slot("user_id")))
     for user in (asha, ravi, asha):
         found, wanted = newest(user_id=user.pk), list(rows.filter(initiated_by=user))
