@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
+from lokanetra.pagination import too_long
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
 from transactions.models import Transaction
 from users import accounts, tokens
@@ -72,6 +73,7 @@ def nobody(as_user: Callable[[UserProfile | None], APIClient]) -> APIClient:
 def fresh_cache() -> Iterator[None]:
     yield
     cache.clear()
+    too_long.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -75,9 +75,8 @@ def database(name: str, default: str) -> dict[str, Any]:
         return config | _sqlite(config["NAME"])
     # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
     patience = {"connect_timeout": 3, "tcp_user_timeout": 15_000}
-    # The server parses and plans a statement once per connection, from its second use on.
-    prepared = {"server_side_binding": True, "prepare_threshold": 1}
-    return config | {"ENGINE": "lokanetra.postgresql", "OPTIONS": patience | prepared | config.get("OPTIONS", {})}
+    options = patience | {"server_side_binding": True} | config.get("OPTIONS", {})
+    return config | {"ENGINE": "lokanetra.postgresql", "OPTIONS": options}
 
 
 def _sqlite(path: str) -> dict[str, Any]:

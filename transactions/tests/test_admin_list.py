@@ -209,6 +209,19 @@ def test_the_count_is_capped_and_says_so(rows, get, monkeypatch):
     assert "count_is_exact" not in exact
 
 
+def test_a_list_that_was_too_long_to_count_is_not_counted_again_at_once(rows, get, monkeypatch):
+    def counts(**query):
+        with CaptureQueriesContext(connection) as captured:
+            assert get(**query).status_code == 200
+        return sum("COUNT(*)" in query["sql"] for query in captured.captured_queries)
+
+    monkeypatch.setattr(pagination, "MAX_ROWS", 5)
+    assert [counts(page_size=2), counts(page_size=1, page=2), counts(ordering="amount", page_size=1)] == [1, 0, 0]
+    assert [counts(page_size=2, **JANUARY), counts(page_size=2, **JANUARY)] == [1, 1]
+    pagination.too_long.clear()  # a minute later
+    assert counts(page_size=2) == 1
+
+
 @pytest.mark.parametrize("path", [ROWS, WALLETS])
 def test_it_is_for_staff_alone(asha, nobody, as_user, path):
     refusal = as_user(asha).get(path)
