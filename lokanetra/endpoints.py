@@ -6,7 +6,8 @@
         ...
 
 The handler is called with the validated body as keyword arguments; what it returns is serialized by `gives`,
-and where `pages` is named, filtered and paged before. Where `streams` is named instead of `gives`, all the filtered
+and where `pages` is named, filtered and paged before; `reads` joins what other tables tell of the rows once they are
+known, for the database plans a join for all of them. Where `streams` is named instead of `gives`, all the filtered
 rows become one file. Money calls are given their idempotency `key`.
 """
 
@@ -73,6 +74,7 @@ class Contract:
     errors: Sequence[type[APIException]] = ()
     filters: type[FilterSet] | None = None
     pages: type[KeysetPages] | type[NumberedPages] | None = None
+    reads: Callable[[Any], Any] | None = None
     streams: File | None = None
     money: bool = False
 
@@ -133,8 +135,16 @@ class Contract:
     def _page(self, request: Request, rows: Any) -> Response:
         assert self.pages
         paginator = self.pages()
-        page = paginator.paginate_queryset(self.filtered(request, rows), request)
+        page = self._read(paginator.paginate_queryset(self.filtered(request, rows), request))
         return paginator.get_paginated_response([self._shows.to_representation(row) for row in page])
+
+    def _read(self, page: Any) -> Any:
+        """The rows of a page, with what other tables tell of them."""
+        if self.reads is None:
+            return page
+        ids = list(page.values_list("pk", flat=True))
+        found = self.reads(page.model.objects.all()).in_bulk(ids)
+        return [found[pk] for pk in ids if pk in found]
 
     def filtered(self, request: Request, rows: Any) -> Any:
         """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""

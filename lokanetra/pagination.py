@@ -96,7 +96,7 @@ class NumberedPages:
         "page_size": ("integer", f"Rows on a page, 1 to {MAX_SIZE}, {DEFAULT_SIZE} by default."),
     }
 
-    def paginate_queryset(self, rows: QuerySet, request: Request) -> list[Model]:
+    def paginate_queryset(self, rows: QuerySet, request: Request) -> QuerySet:
         self.request = request
         size = page_size(request)
         self.number = whole_number(request, "page", 1, MAX_ROWS)
@@ -107,7 +107,7 @@ class NumberedPages:
         if self.number > 1 and end - size >= self.count:
             raise NotFound("There is no such page.")
         self.is_last = end >= self.count or end + size > MAX_ROWS
-        return list(rows[end - size : end])
+        return rows[end - size : end]
 
     def get_paginated_response(self, data: list) -> Response:
         page = {"count": self.count, "next": self._link(1), "previous": self._link(-1), "results": data}

@@ -13,36 +13,40 @@ CREDIT, DEBIT, TRANSFER = "CREDIT", "DEBIT", "TRANSFER"
 
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
-    def touching(self, wallet_id: int) -> list["TransactionQuerySet"]:
+    def touching(self, wallet: Wallet) -> list["TransactionQuerySet"]:
         """What the wallet paid and what it received: each is one range of an index, and merged they are its history.
 
-        Each is annotated with what the row is to the wallet: a direction, the other side, and the balance after it.
+        Each is annotated with the names of both, and with what the row is to the wallet: a direction, the other side,
+        and the balance after it.
         """
-        named = self.with_names()
-        paid, received = named.filter(sender=wallet_id), named.filter(receiver=wallet_id)
+        own = Value(wallet.user.username)
         return [
-            paid.annotate(
+            self.filter(sender=wallet).annotate(
                 direction=Value("OUT"),
                 balance=F("sender_balance"),
+                sender_name=own,
+                receiver_name=F("receiver__user__username"),
                 counterparty_id=F("receiver"),
                 counterparty=F("receiver_name"),
             ),
-            received.annotate(
+            self.filter(receiver=wallet).annotate(
                 direction=Value("IN"),
                 balance=F("receiver_balance"),
+                sender_name=F("sender__user__username"),
+                receiver_name=own,
                 counterparty_id=F("sender"),
                 counterparty=F("sender_name"),
             ),
         ]
 
-    def newest_of(self, wallet_id: int, count: int) -> list["Transaction"]:
+    def newest_of(self, wallet: Wallet, count: int) -> list["Transaction"]:
         """The wallet's last transactions, newest first."""
-        found = [row for side in self.touching(wallet_id) for row in side.order_by("-pk")[:count]]
+        found = [row for side in self.touching(wallet) for row in side.order_by("-pk")[:count]]
         return sorted(found, key=lambda row: -row.pk)[:count]
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
         """The history of the user's own wallet. What is not in it does not exist for him."""
-        return self.touching(user.wallet.pk)
+        return self.touching(user.wallet)
 
     def one_visible_to(self, user: UserProfile, pk: int) -> "Transaction":
         """One transaction of the user's own. Raises Http404."""
@@ -52,21 +56,21 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return found[0]
 
     def newest_first(self) -> "TransactionQuerySet":
-        """The whole ledger, as staff see it."""
-        return self.for_staff().order_by("-timestamp", "-pk")
+        """The whole ledger, in the order in which staff see it."""
+        return self.order_by("-timestamp", "-pk")
 
     def so_far(self) -> "TransactionQuerySet":
         """Without the rows that are still to come: so what is read in parts is one picture."""
         return self.filter(pk__lte=self.model.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
-    def with_names(self) -> "TransactionQuerySet":
-        """With the names of both, for whole accounts would be a lot to read."""
-        return self.annotate(sender_name=F("sender__user__username"), receiver_name=F("receiver__user__username"))
-
     def for_staff(self) -> "TransactionQuerySet":
         """With the names and phone numbers of both."""
-        numbers = {f"{side}_phone_number": F(f"{side}__user__phone_number") for side in ("sender", "receiver")}
-        return self.with_names().annotate(**numbers)
+        return self.annotate(
+            sender_name=F("sender__user__username"),
+            receiver_name=F("receiver__user__username"),
+            sender_phone_number=F("sender__user__phone_number"),
+            receiver_phone_number=F("receiver__user__phone_number"),
+        )
 
     def with_accounts(self) -> "TransactionQuerySet":
         """With both wallets and their accounts, in the same query."""

@@ -33,7 +33,13 @@ class TransactionViewSet(Endpoints):
         return Transaction.objects.one_visible_to(request.user, int(pk))
 
     @action(detail=False, url_path="admin-list")
-    @endpoint(gives=StaffEntrySerializer, filters=StaffFilter, pages=NumberedPages, allow=IsStaff)
+    @endpoint(
+        gives=StaffEntrySerializer,
+        filters=StaffFilter,
+        pages=NumberedPages,
+        reads=TransactionQuerySet.for_staff,
+        allow=IsStaff,
+    )
     def admin_list(self, request: Authenticated) -> TransactionQuerySet:
         """List all transactions, newest first.
 
@@ -57,7 +63,7 @@ class TransactionViewSet(Endpoints):
 
         All rows that the filters leave, up to the moment of the call. A file that ends inside quotes is not whole.
         """
-        return Transaction.objects.so_far().newest_first()
+        return Transaction.objects.so_far().newest_first().for_staff()
 
     @action(detail=True, methods=["post"])
     @endpoint(

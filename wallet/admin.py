@@ -116,7 +116,7 @@ def history_of(wallet: Wallet) -> str:
 
 
 def _table(wallet: Wallet) -> dict[str, Any]:
-    rows = Transaction.objects.newest_of(wallet.pk, NEWEST)
+    rows = Transaction.objects.newest_of(wallet, NEWEST)
     return {"headers": ["id", "time (UTC)", "other side", "amount", "balance"], "rows": [_cells(row) for row in rows]}
 
 
