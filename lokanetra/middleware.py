@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -96,6 +98,13 @@ class SlashMiddleware(CommonMiddleware):
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+class Origins(CorsMiddleware):
+    """Answers browsers on pages of other origins, where there are any that may."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return super().__call__(request) if settings.CORS_ALLOWED_ORIGINS else self.get_response(request)
 
 
 class ForBrowsers:

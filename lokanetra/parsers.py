@@ -42,7 +42,8 @@ class JSONParser(BaseParser):
                 parse_constant=_refuse_constant,
                 object_pairs_hook=_without_duplicates,
             )
-            json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")
+            if rb"\u" in raw:  # nothing else brings half a pair of surrogates in
+                json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")
         except RecursionError:
             raise exceptions.ParseError("The JSON is nested too deeply.") from None
         except ValueError as error:  # JSON, UTF-8 and surrogate errors, and integers of absurd length

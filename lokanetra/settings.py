@@ -70,7 +70,7 @@ MIDDLEWARE = [
     "lokanetra.middleware.problems",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "lokanetra.middleware.Origins",
     "lokanetra.middleware.Sessions",
     "lokanetra.middleware.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -105,7 +105,7 @@ def read(kind: type[Token], text: str) -> Any:
         raise TokenNotValid from None
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _verified(kind: type[Token], text: str) -> Token:
     """A token is read as often as it is used, but what it says does not change. Only its lifetime does."""
     return kind(text)  # type: ignore[arg-type]
