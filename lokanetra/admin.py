@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 
 from lokanetra.filters import Moment
-from lokanetra.pagination import MAX_ROWS
+from lokanetra.pagination import MAX_ROWS, counted
 
 # The models of the sidebar, in its order, with their Material symbols.
 ICONS = {
@@ -45,7 +45,7 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return rows.order_by().values("pk")[:MAX_ROWS].count() if isinstance(rows, QuerySet) else len(rows)
+        return counted(rows, MAX_ROWS) if isinstance(rows, QuerySet) else len(rows)
 
 
 class StrictRange:

@@ -135,10 +135,10 @@ class Contract:
     def _page(self, request: Request, rows: Any) -> Response:
         assert self.pages
         paginator = self.pages()
-        page = self._read(paginator.paginate_queryset(self.filtered(request, rows), request))
+        page = self._completed(paginator.paginate_queryset(self.filtered(request, rows), request))
         return paginator.get_paginated_response([self._shows.to_representation(row) for row in page])
 
-    def _read(self, page: Any) -> Any:
+    def _completed(self, page: Any) -> Any:
         """The rows of a page, with what other tables tell of them."""
         if self.reads is None:
             return page

@@ -75,6 +75,7 @@ def database(name: str, default: str) -> dict[str, Any]:
         return config | _sqlite(config["NAME"])
     # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
     patience = {"connect_timeout": 3, "tcp_user_timeout": 15_000}
+    # Values go beside a statement and never in its text.
     options = patience | {"server_side_binding": True} | config.get("OPTIONS", {})
     return config | {"ENGINE": "lokanetra.postgresql", "OPTIONS": options}
 

@@ -121,7 +121,7 @@ class NumberedPages:
 
     def _count(self, rows: QuerySet) -> None:
         name = self._name()
-        found = MAX_ROWS + 1 if name in too_long else self._counted(rows)
+        found = MAX_ROWS + 1 if name in too_long else counted(rows, MAX_ROWS + 1)
         self.count, self.count_is_exact = min(found, MAX_ROWS), found <= MAX_ROWS
         if not self.count_is_exact:
             too_long.add(name, True)
@@ -131,18 +131,19 @@ class NumberedPages:
         filters = sorted(item for item in self.request.query_params.lists() if item[0] not in ORDER_AND_PAGE)
         return hashlib.sha256(f"{self.request.path} {filters}".encode()).hexdigest()
 
-    @staticmethod
-    def _counted(rows: QuerySet) -> int:
-        # Without a condition the index of the key is enough to count by, and that is in memory.
-        counted = rows.order_by() if rows.query.where else rows.order_by("-pk")
-        return counted.values("pk")[: MAX_ROWS + 1].count()
-
     def _link(self, step: int) -> str | None:
         number = self.number + step
         if number < 1 or (step > 0 and self.is_last):
             return None
         url = self.request.build_absolute_uri()
         return remove_query_param(url, "page") if number == 1 else replace_query_param(url, "page", number)
+
+
+def counted(rows: QuerySet, most: int) -> int:
+    """How many rows there are, up to so many."""
+    # Without a condition the index of the key is enough to count by, and that is in memory.
+    found = rows.order_by() if rows.query.where else rows.order_by("-pk")
+    return found.values("pk")[:most].count()
 
 
 def written(direction: str, start: object) -> str:

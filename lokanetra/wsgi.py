@@ -37,13 +37,15 @@ class Desks:
             self.free.put(connection)
 
     def __enter__(self) -> None:
-        connection = connections[DEFAULT_DB_ALIAS] = self.free.get()
-        connection.close_if_unusable_or_obsolete()  # one that was lost is made again
+        connections[DEFAULT_DB_ALIAS] = self.free.get()
 
     def __exit__(self, *exception: object) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
-        del connections[DEFAULT_DB_ALIAS]  # what the thread does next, it does without
-        self.free.put(connection)
+        try:
+            connection.close_if_unusable_or_obsolete()  # the next one makes it again
+        finally:
+            del connections[DEFAULT_DB_ALIAS]  # what the thread does next, it does without
+            self.free.put(connection)
 
 
 class InParts:

@@ -5,8 +5,8 @@ Every operation is one durable database transaction of the same five steps:
 1. lock the wallets that take part, in the order of their primary keys, with one query;
 2. look the idempotency key up: a repeat gets its first receipt, whatever has become of the wallets since;
 3. check every rule on the locked rows, and nowhere else;
-4. write the balances, with one statement;
-5. add the ledger row.
+4. write the balances;
+5. add the ledger row, where the database can in the same statement.
 
 Either all of it is committed or nothing is. Amounts are in rupees. What the rules are called is in `exceptions.py`.
 """
@@ -310,7 +310,7 @@ ROW = (
     f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"
 )
-BOTH_AT_ONCE = f"WITH balances AS ({BALANCES}) {ROW}"  # every round trip is made while others wait for the locks
+BALANCES_AND_ROW = f"WITH balances AS ({BALANCES}) {ROW}"  # every round trip is made while others wait for the locks
 
 
 def _write(row: Transaction, wallets: list[Wallet]) -> None:
@@ -319,7 +319,7 @@ def _write(row: Transaction, wallets: list[Wallet]) -> None:
     balances = [one.pk, in_paise(one.balance), in_paise(other.balance), one.pk, other.pk]
     values = [_as_kept(getattr(row, column)) for column in COLUMNS]
     if connection.vendor == "postgresql":
-        ((row.pk,),) = rows_of(BOTH_AT_ONCE, balances + values)
+        ((row.pk,),) = rows_of(BALANCES_AND_ROW, balances + values)
     else:
         rows_of(BALANCES, balances)
         ((row.pk,),) = rows_of(ROW, values)

@@ -5,6 +5,7 @@ would cost each of them a round trip. After an error it is given up, for a plan 
 again and again.
 """
 
+import sys
 from time import monotonic
 from typing import Any
 
@@ -34,6 +35,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection(conn_params)
+        connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
         # Binary, for to read a time from text takes longer than all else in a row.
         prepared: Any = PreparedCursor(connection)
         prepared.format = Format.BINARY

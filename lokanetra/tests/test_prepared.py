@@ -1,10 +1,11 @@
 """A prepared query gives what Django's own does, and a connection that died at rest is replaced unnoticed."""
 
+from contextlib import suppress
 from decimal import Decimal
 from threading import Thread
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.forms import model_to_dict
 
 from lokanetra.prepared import Prepared, Slot
@@ -45,6 +46,36 @@ def test_what_it_gives_can_be_saved(asha):
 def test_a_missing_value_is_an_error_of_the_caller(asha):
     with pytest.raises(KeyError):
         Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")))()
+
+
+def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
+    if connection.vendor == "sqlite":
+        return  # it keeps none
+    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
+    list(Transaction.objects.filter(amount__gte=Decimal("0.25")))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        held = [statement for (statement,) in cursor.fetchall()]
+    assert any("FOR NO KEY UPDATE" in statement for statement in held)
+    assert any(statement.startswith("WITH balances") for statement in held)
+    assert not any('amount" >=' in statement for statement in held)
+
+
+def test_a_connection_goes_back_whatever_becomes_of_it(monkeypatch):
+    from lokanetra.wsgi import Desks
+
+    desks, own = Desks(1), connections["default"]
+    desk = desks.free.get()
+    desks.free.put(desk)
+    monkeypatch.setattr(desk, "close_if_unusable_or_obsolete", broken)
+    with suppress(ConnectionError), desks:
+        assert connections["default"] is desk
+    connections["default"] = own
+    assert desks.free.get(block=False) is desk
+
+
+def broken() -> None:
+    raise ConnectionError
 
 
 @pytest.mark.django_db(transaction=True)
