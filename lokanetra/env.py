@@ -75,6 +75,8 @@ def database(name: str, default: str) -> dict[str, Any]:
         return config | _sqlite(config["NAME"])
     # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
     patience = {"connect_timeout": 3, "tcp_user_timeout": 15_000}
+    # The kernel would ask after two hours whether a server that says nothing is still there: a quarter of a minute.
+    patience |= {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
     # Values go beside a statement and never in its text.
     options = patience | {"server_side_binding": True} | config.get("OPTIONS", {})
     return config | {"ENGINE": "lokanetra.postgresql", "OPTIONS": options}
@@ -100,7 +102,8 @@ def cache(name: str) -> dict[str, Any]:
     if url is None:
         # Enough that no caller's count is thrown out while it still counts.
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
-    patience = {"socket_connect_timeout": 1, "socket_timeout": 1}
+    # A cache that needs longer is of no use: a request goes on without it. Seconds.
+    patience = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
     return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": patience}
 
 

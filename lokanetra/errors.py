@@ -12,12 +12,12 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import is_valid_path
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from lokanetra import database
 from lokanetra.parsers import JSONRenderer, ProblemRenderer
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ STATUS_CODES = {
     403: ("permission_denied", "This is not allowed to you."),
     404: ("not_found", "Nothing is here."),
     405: ("method_not_allowed", "This method is not allowed here."),
+    408: ("request_timeout", "The body did not arrive in time. Nothing was changed."),
     413: ("body_too_large", "The body is too large."),
     415: ("unsupported_media_type", "Send JSON, as application/json."),
     500: ("server_error", "Something went wrong on our side. It was logged."),
@@ -83,8 +84,8 @@ def _as_api_exception(exc: Exception) -> Exception:
         return exceptions.PermissionDenied()
     if isinstance(exc, DjangoValidationError):
         return exceptions.ValidationError(exc.message_dict if hasattr(exc, "error_dict") else exc.messages)
-    if isinstance(exc, (OperationalError, InterfaceError)):
-        return ServerBusy()
+    if database.is_away(exc):  # only services that are all or nothing can promise more
+        return ServerBusy("The database does not answer. Try again in a moment.")
     return exc
 
 

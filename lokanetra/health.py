@@ -36,22 +36,29 @@ class HealthViewSet(Endpoints):
     def readyz(self, request: Request) -> dict[str, str]:
         """Can the server answer requests?
 
-        503 while the database cannot be reached or has migrations to come.
+        503 while the database cannot be reached, only reads, or has migrations to come.
         """
         try:
-            ready = _migrated() and _reachable()
+            trouble = _trouble()
         except DatabaseError as error:
             raise ServerBusy("The database does not answer.") from error
-        if not ready:
+        if trouble:
             _migrated.cache_clear()
-            raise ServerBusy("The database has migrations to come: run manage.py migrate.")
+            raise ServerBusy(trouble)
         return READY
 
 
-def _reachable() -> bool:
+def _trouble() -> str | None:
+    """Why no payment could be made now."""
+    if not _migrated():
+        return "The database has migrations to come: run manage.py migrate."
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    return True
+        cursor.execute("SHOW transaction_read_only" if connection.vendor == "postgresql" else "SELECT 'off'")
+        (read_only,) = cursor.fetchone()
+    if read_only == "off":
+        return None
+    connection.close()  # another session may find that it writes again
+    return "The database only reads: it is a standby, or was made so."
 
 
 @cache

@@ -3,14 +3,21 @@
 import json
 import logging
 import re
+import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 TOKEN = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
 # Ten digits and more, however they came into the line: a database error quotes the value that it refused.
 PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
+
+
+def id_of_request(given: str | None) -> str:
+    """The client's own id if it sent a sane one, else a new one."""
+    return given if given and SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def mask(text: str) -> str:

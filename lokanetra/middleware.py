@@ -1,9 +1,7 @@
 """What holds for every request: its id, its headers, the form of its errors, the rule of the last slash."""
 
 import logging
-import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -24,20 +22,19 @@ logger = logging.getLogger("lokanetra.requests")
 Handler = Callable[[HttpRequest], HttpResponse]
 
 PAGES = ("/admin/", "/swagger/", "/redoc/", "/static/")
+HEALTH = ("/healthz", "/readyz")
 PRIVATE = ("/auth/", "/wallet/", "/transactions/")
 NO_FRAMES = "frame-ancestors 'none'"
 # The pages of the documentation need nothing but what we serve; ReDoc would fetch a picture from its maker.
 DOCUMENTATION = ("/swagger/", "/redoc/")
 OURS_ALONE = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def request_id(get_response: Handler) -> Handler:
     """The client's own id if it sent a sane one, else a new one: in the answer and in every log line."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-Id", "")
-        current = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        current = logs.id_of_request(request.headers.get("X-Request-Id"))
         logs.request_id.set(current)  # not reset: Django logs a 4xx only after the last middleware
         start = time.perf_counter()
         response = get_response(request)
@@ -94,7 +91,13 @@ def problems(get_response: Handler) -> Handler:
 
 
 class SlashMiddleware(CommonMiddleware):
-    """Redirects a read to the path with its slash. A write would lose its body on the way, so it gets a 404."""
+    """Redirects a read to the path with its slash. A write would lose its body on the way, so it gets a 404.
+
+    Health checks are answered whatever Host they ask for: a load balancer asks for the address of a machine.
+    """
+
+    def process_request(self, request: HttpRequest) -> Any:
+        return None if request.path_info in HEALTH else super().process_request(request)
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

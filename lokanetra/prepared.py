@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, models
 from django.db.models.expressions import Expression
 from django.db.models.query import get_related_populators
+
+from lokanetra import database
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -44,9 +46,19 @@ class Prepared(Generic[Row]):
 
 
 def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
-    """All rows that a statement gives."""
-    database: Any = connections[DEFAULT_DB_ALIAS]
-    cursor = database.kept_cursor() if hasattr(database, "kept_cursor") else database.cursor()
+    """All rows that a statement gives. Outside a transaction it only reads, and is read once more where the connection
+    was at fault."""
+    try:
+        return _rows_of(sql, params)
+    except Error as fault:
+        if not database.renew_connection(fault):
+            raise
+        return _rows_of(sql, params)
+
+
+def _rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
+    used: Any = connections[DEFAULT_DB_ALIAS]
+    cursor = used.kept_cursor() if hasattr(used, "kept_cursor") else used.cursor()
     cursor.execute(sql, params)
     return cursor.fetchall()
 

@@ -11,13 +11,21 @@ from rest_framework.throttling import BaseThrottle
 logger = logging.getLogger(__name__)
 
 
-class RateLimit(BaseThrottle):
-    """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed window."""
+# Seconds for which a cache that failed is left alone. Else each request would wait for it while it hangs.
+REST = 10.0
 
+
+class RateLimit(BaseThrottle):
+    """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed window.
+
+    While the cache fails nobody is limited: better without this limit than without a wallet.
+    """
+
+    rests_until = 0.0
     remaining: float = 0
 
     def allow_request(self, request: Request, view: object) -> bool:
-        if settings.API_RATE_LIMIT is None:
+        if settings.API_RATE_LIMIT is None or time.monotonic() < RateLimit.rests_until:
             return True
         calls, seconds = settings.API_RATE_LIMIT
         window, elapsed = divmod(time.time(), seconds)
@@ -25,8 +33,9 @@ class RateLimit(BaseThrottle):
         key = f"rate:{request.user.pk or self.get_ident(request)}:{window:.0f}"
         try:
             return self._count(key, seconds) <= calls
-        except _faults() as fault:  # better without this limit than without a wallet
-            logger.warning("the cache cannot count: %s", fault)
+        except _faults() as fault:
+            RateLimit.rests_until = time.monotonic() + REST
+            logger.warning("the cache cannot count, and is left alone for %.0f s: %s", REST, fault)
             return True
 
     def wait(self) -> float:

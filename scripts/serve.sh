@@ -30,9 +30,6 @@ need granian
 HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCESSORS_ONLN)}
 
 "$python" manage.py prepare
-# Many threads, each with a heap of its own, would hold a lot of memory that none of them uses.
+# Threads with a heap each would hold a lot of memory that none of them uses.
 export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
-# These threads wait for slow clients; the application runs in a few of its own (lokanetra/wsgi.py).
-exec "$python" -m granian --interface wsgi --host "$HOST" --port "$PORT" \
-    --workers "$WORKERS" --blocking-threads 64 --respawn-failed-workers --workers-kill-timeout 10 \
-    --no-ws --http 1 lokanetra.wsgi:application
+exec "$python" -m lokanetra.supervisor --host "$HOST" --port "$PORT" --workers "$WORKERS"

@@ -1,13 +1,16 @@
 """Delivery of a text to a phone, through whatever gateway `OTP_SMS_URL` names."""
 
+import ctypes
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Thread
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 
+from lokanetra import slots
 from users.exceptions import SMSUnavailable
 
 logger = logging.getLogger(__name__)
@@ -15,33 +18,59 @@ logger = logging.getLogger(__name__)
 # Seconds, below five: somebody is looking at a spinner. To connect, to read once, and in all.
 TIMEOUTS = "cto=1.5&rto=3.0"
 DEADLINE = 4.5
+# Messages that one process hands over at a time: a gateway that hangs keeps as many threads waiting, and no more.
+MOST_AT_ONCE = slots.AWAY
+being_sent = BoundedSemaphore(MOST_AT_ONCE)
 
 
 def send(*, to: str, text: str) -> None:
-    """Hand `text` for the E.164 number `to` over to the gateway.
+    """Hand `text` for the E.164 number `to` over to the gateway. Nothing of the server is held while it takes its time.
 
-    Raises SMSUnavailable when the gateway refuses, hangs or is down.
+    Raises SMSUnavailable when the gateway refuses, hangs or is down, or has too many messages to take already.
     """
     import apprise  # a large library that most requests never need
 
-    gateway = apprise.Apprise()
-    if not gateway.add(_url(to)):
+    gateway = apprise.Apprise.instantiate(_url(to))
+    if gateway is None:
         logger.error("OTP_SMS_URL is not a URL that Apprise can read")
         raise SMSUnavailable
-    if not _in_time(lambda: gateway.notify(body=text, title="")):
+    if not being_sent.acquire(blocking=False):
+        logger.error("the SMS gateway has %s messages to take already", MOST_AT_ONCE)
+        raise SMSUnavailable
+    with slots.released():
+        delivered = _in_time(lambda: gateway.notify(body=text, title=""))
+    if not delivered:
         logger.error("the SMS gateway did not take a message")
         raise SMSUnavailable
 
 
 def _in_time(call: Callable[[], Any]) -> bool:
     """What the call returns; false when it takes too long, for a gateway may send its answer letter by letter."""
-    pool = ThreadPoolExecutor(1)
+    results: SimpleQueue[bool] = SimpleQueue()
+    thread = Thread(target=_report, args=(call, results), name="message", daemon=True)
+    thread.start()
     try:
-        return bool(pool.submit(call).result(timeout=DEADLINE))
-    except TimeoutError:
+        return results.get(timeout=DEADLINE)
+    except Empty:
+        _interrupt(thread)
         return False
+
+
+def _report(call: Callable[[], Any], results: "SimpleQueue[bool]") -> None:
+    """The message has its place until the call has really ended."""
+    delivered = False
+    try:
+        delivered = bool(call())
+    except SystemExit:
+        logger.error("the SMS gateway was cut off in the middle of its answer")
     finally:
-        pool.shutdown(wait=False)
+        being_sent.release()
+        results.put(delivered)
+
+
+def _interrupt(thread: Thread) -> None:
+    """End the thread when it gets the next letter: a gateway that sends one now and then would keep it for ever."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
 
 
 def _url(to: str) -> str:

@@ -8,44 +8,32 @@ Every operation is one durable database transaction of the same five steps:
 4. write the balances;
 5. add the ledger row, where the database can in the same statement.
 
-Either all of it is committed or nothing is. Amounts are in rupees. What the rules are called is in `exceptions.py`.
+Either all of it is committed or nothing is (`faults.py`). Amounts are in rupees. What the rules are called is in
+`exceptions.py`.
 """
 
 import hashlib
 import json
-import random
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models import Q, QuerySet
-from django.db.transaction import atomic
 from django.http import Http404
 from django.utils import timezone
 
-from lokanetra.errors import ServerBusy
 from lokanetra.prepared import Prepared, Slot, rows_of
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
 from users import audit
 from users.exceptions import TokenNotValid
 from users.models import UserProfile
 from wallet import exceptions
+from wallet.faults import all_or_nothing
 from wallet.models import Wallet
 from wallet.money import in_paise, show
-
-# Deadlock, lock time-out, serialization failure: the database gave up on one of several, and may not the next time.
-WORTH_RETRYING = ("40P01", "55P03", "40001")
-# The key of two requests that locked different wallets meets in the index; one of them looks it up again.
-KEY_CONSTRAINT = "transactions_transaction_key_once"
-MOST_TRIES = 3
-# Seconds; enough to let the other one finish, random so that two do not meet again.
-LONGEST_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,33 +70,6 @@ class Request:
         amount = None if self.amount is None else show(self.amount)
         told = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-Operation = TypeVar("Operation", bound=Callable[..., Any])
-
-
-def all_or_nothing(operation: Operation) -> Operation:
-    """One durable transaction. A conflict with another one is retried as a whole, any other fault told for what it is.
-
-    Raises ServerBusy when nothing was changed, OutcomeUnknown when the connection broke while committing.
-    """
-
-    @wraps(operation)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return _once(operation, *args, **kwargs)
-            except (OperationalError, InterfaceError, IntegrityError) as fault:
-                worth_retrying = _is_worth_retrying(fault)
-                if isinstance(fault, IntegrityError) and not worth_retrying:
-                    raise
-                if attempt == MOST_TRIES or not worth_retrying:
-                    raise ServerBusy from fault
-                time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
-
-    return wrapper  # type: ignore[return-value]
 
 
 @all_or_nothing
@@ -432,28 +393,3 @@ def _check_reversible(original: Transaction) -> None:
         raise exceptions.NotReversible
     if Transaction.objects.filter(reverses=original).exists():
         raise exceptions.AlreadyReversed
-
-
-# --- Faults -----------------------------------------------------------------------------------------
-
-
-def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    committing = False
-    try:
-        with atomic(durable=True):
-            result = operation(*args, **kwargs)
-            committing = True
-    except (OperationalError, InterfaceError) as fault:
-        rolled_back = _sqlstate(fault).startswith("40")
-        if committing and not rolled_back:
-            raise exceptions.OutcomeUnknown from fault
-        raise
-    return result
-
-
-def _is_worth_retrying(fault: Exception) -> bool:
-    return _sqlstate(fault) in WORTH_RETRYING or KEY_CONSTRAINT in str(fault)
-
-
-def _sqlstate(fault: BaseException) -> str:
-    return getattr(fault.__cause__, "sqlstate", None) or ""

@@ -1,21 +1,30 @@
 """Django's PostgreSQL for connections that live as long as their process and remember plans of statements.
 
-A connection is asked whether it still lives only when it has rested: while one request follows the other, the question
-would cost each of them a round trip. After an error it is given up, for a plan that a migration made stale would fail
-again and again.
+Connections die while nobody uses them. One that has rested is asked whether it lives; between requests that follow each
+other the question would cost each of them a round trip, so there it is only looked whether the server has closed it.
 """
 
+import os
 import sys
+from select import POLLIN, poll
 from time import monotonic
 from typing import Any
 
 from django.db.backends.postgresql import base
 from django.db.backends.utils import CursorWrapper
-from psycopg import Cursor
+from psycopg import Connection, Cursor
+from psycopg.errors import OperationalError
+from psycopg.errors import _WaitTimeout as WaitTimeout
 from psycopg.pq import Format
 
-# Seconds. A server that restarts within them breaks requests that are under way anyway.
+from lokanetra import postgresql
+
+# Seconds.
 REST = 1.0
+# A request that waits longer for the database has lost its client. These are the limits that the database keeps, ...
+TIMEOUTS = "-c lock_timeout=3s -c statement_timeout=10s"
+# ... and these seconds are ours, where it does not answer any more: to a statement, and whether it is there at all.
+SILENCE, SILENCE_IF_ASKED = 15.0, 1.5
 
 
 class PreparedCursor(Cursor):
@@ -30,16 +39,37 @@ class PreparedCursor(Cursor):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    # When a connection of this process was last found broken: those that rest since before that are not trusted.
+    broken_at = float("-inf")
     used_at = float("-inf")
+    health_check_done: bool
     kept: CursorWrapper
+    closed_by_server: poll
+    silence: float | None = None
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """With the limits of a process that answers requests; what the operator sets comes after them, and wins."""
+        params = super().get_connection_params()
+        if postgresql.serving:
+            own = params.get("options") or os.environ.get("PGOPTIONS", "")
+            params["options"] = f"{TIMEOUTS} {own}".strip()
+        return params
 
     def get_new_connection(self, conn_params: Any) -> Any:
-        connection = super().get_new_connection(conn_params)
+        try:
+            connection = super().get_new_connection(conn_params)
+        except OperationalError as fault:
+            fault.is_final = True  # type: ignore[attr-defined]
+            raise
         connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
+        if postgresql.serving:
+            self.limit_silence(connection)
         # Binary, for to read a time from text takes longer than all else in a row.
         prepared: Any = PreparedCursor(connection)
         prepared.format = Format.BINARY
         self.kept = self.make_cursor(prepared)
+        self.closed_by_server = poll()
+        self.closed_by_server.register(connection.fileno(), POLLIN)
         return connection
 
     def kept_cursor(self) -> CursorWrapper:
@@ -52,13 +82,59 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self.kept
 
     def close_if_unusable_or_obsolete(self) -> None:
+        """After an error the connection is given up: a plan that a migration made stale would fail again and again."""
         if self.errors_occurred and not self.in_atomic_block:
             self.close()
         super().close_if_unusable_or_obsolete()
 
+    def close(self) -> None:
+        """Where the connection was lost, and not only a statement refused, others may be lost too."""
+        if self.connection is not None and self.connection.broken:
+            type(self).broken_at = monotonic()
+        super().close()
+
+    def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        """A transaction that lost its connection needs no new one to end. One that begins later has autocommit on."""
+        if autocommit and self.connection is None:
+            self.autocommit = True
+        else:
+            super().set_autocommit(autocommit, *args, **kwargs)
+
+    def is_usable(self) -> bool:
+        self.silence = SILENCE_IF_ASKED
+        try:
+            return super().is_usable()
+        finally:
+            self.silence = None
+
+    def limit_silence(self, connection: Connection) -> None:
+        """Give the connection up when it is not answered in time: nothing else would, for hours, where the server
+        hangs instead of dying, or its host is gone without a word."""
+        wait = connection.wait
+
+        def wait_in_time(generator: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return wait(generator, interval, timeout or self.silence or SILENCE)
+            except WaitTimeout:
+                connection.pgconn.finish()
+                raise Silence("the database did not answer in time") from None
+
+        connection.wait = wait_in_time  # type: ignore[method-assign, assignment]
+
     def close_if_health_check_failed(self) -> None:
-        now = monotonic()
-        if now - self.used_at <= REST:
-            self.health_check_done = True  # for this request; asked in its midst, it would open a transaction
+        """Once for each request: asked in its midst, it would open a transaction."""
+        if self.connection is None or self.health_check_done:
+            return
+        now, used_at = monotonic(), self.used_at
         self.used_at = now
+        if used_at < self.broken_at:
+            self.close()
+        elif now - used_at <= REST and not self.closed_by_server.poll(0):
+            self.health_check_done = True
         super().close_if_health_check_failed()
+
+
+class Silence(OperationalError):
+    """Raised when the server took too long to answer, whatever became of the statement."""
+
+    is_final = True

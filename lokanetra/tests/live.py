@@ -72,13 +72,17 @@ class Live:
     def workers(self) -> list[int]:
         """The process ids of the server's children, oldest first."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"granian" in _command(pid)]
+        return [int(pid) for pid in children if b"lokanetra.supervisor" in _command(pid)]
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command of the product's, in the server's own environment."""
         return subprocess.run(
             command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=check, timeout=120
         )
+
+    def shell(self, code: str) -> str:
+        """What the code prints, run in the server's environment."""
+        return self.run(sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code).stdout
 
     def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None
@@ -119,10 +123,10 @@ class Live:
 
 
 @contextmanager
-def live_server(database_url: str, workers: int = 3) -> Iterator[Live]:
-    """The production server on this database, migrated."""
+def live_server(database_url: str, workers: int = 3, **settings: str) -> Iterator[Live]:
+    """The production server on this database, migrated, with these settings beside the usual ones of tests."""
     with _gateway() as (gateway, codes):
-        environment = _environment(database_url, gateway, workers)
+        environment = _environment(database_url, gateway, workers) | settings
         migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         subprocess.run(migrate, cwd=BASE_DIR, env=environment, check=True)
         server = Live(int(environment["PORT"]), environment, codes)

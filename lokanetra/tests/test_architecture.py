@@ -19,8 +19,9 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
     lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.throttles
-    lokanetra.prepared lokanetra.postgresql.base
-    lokanetra.errors lokanetra.checks *.apps
+    lokanetra.database lokanetra.postgresql.base
+    lokanetra.prepared lokanetra.errors lokanetra.checks *.apps
+    lokanetra.slots
     lokanetra.settings lokanetra.endpoints lokanetra.middleware lokanetra.admin lokanetra.actions
     users.phones
     users.exceptions
@@ -30,6 +31,7 @@ FLOORS = """
     users.otp
     wallet.money
     wallet.exceptions
+    wallet.faults
     wallet.models
     transactions.models
     wallet.services
@@ -41,7 +43,8 @@ FLOORS = """
     transactions.front
     *.urls lokanetra.schema
     lokanetra.urls
-    lokanetra.wsgi
+    lokanetra.wsgi lokanetra.rsgi
+    lokanetra.supervisor
 """
 ALLOWED_AT_THE_TOP = (
     "lokanetra users wallet transactions scripts requirements.txt requirements-prod.txt manage.py pytest.ini "

@@ -235,10 +235,19 @@ def test_pages_keep_their_own_errors(boss, client, path):
     assert (response.status_code, response["Content-Type"].split(";")[0]) == (404, "text/html")
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", "/wallet/balance/", "/swagger.json"])
+STRANGE_HOSTS = ("evil.example", "testserver.evil.example", "test server", "testserver@evil.example", "localhost\0")
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/wallet/balance/", "/swagger.json"])
 def test_a_strange_host_is_refused(nobody, path):
-    for host in ("evil.example", "testserver.evil.example", "test server", "testserver@evil.example", "localhost\0"):
+    for host in STRANGE_HOSTS:
         problem(nobody.get(path, HTTP_HOST=host), 400, "validation_error")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_told_whatever_host_is_asked_for(db, nobody, path):
+    for host in (*STRANGE_HOSTS, "10.1.2.3", "10.1.2.3:8000", "[fe80::1]"):
+        assert nobody.get(path, HTTP_HOST=host).json() == {"status": "ok"}
 
 
 REACHED = [

@@ -1,11 +1,10 @@
 """A prepared query gives what Django's own does, and a connection that died at rest is replaced unnoticed."""
 
-from contextlib import suppress
 from decimal import Decimal
 from threading import Thread
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.forms import model_to_dict
 
 from lokanetra.prepared import Prepared, Slot
@@ -59,23 +58,6 @@ def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
     assert any("FOR NO KEY UPDATE" in statement for statement in held)
     assert any(statement.startswith("WITH balances") for statement in held)
     assert not any('amount" >=' in statement for statement in held)
-
-
-def test_a_connection_goes_back_whatever_becomes_of_it(monkeypatch):
-    from lokanetra.wsgi import Desks
-
-    desks, own = Desks(1), connections["default"]
-    desk = desks.free.get()
-    desks.free.put(desk)
-    monkeypatch.setattr(desk, "close_if_unusable_or_obsolete", broken)
-    with suppress(ConnectionError), desks:
-        assert connections["default"] is desk
-    connections["default"] = own
-    assert desks.free.get(block=False) is desk
-
-
-def broken() -> None:
-    raise ConnectionError
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from django.conf import settings as product
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from lokanetra import env
+from lokanetra.throttles import RateLimit
 
 HOUSE = Path(product.BASE_DIR)
 SECRET = "a-production-secret-of-these-tests-that-is-long-enough"
@@ -296,10 +299,31 @@ def test_health_and_documentation_are_not_limited_and_empty_is_no_limit(clock, d
     assert [nobody.post("/auth/verify-otp/", {}).status_code for _ in range(5)] == [400] * 5
 
 
-def test_a_lost_cache_limits_nobody_and_is_told(asha, as_user, settings, caplog):
+@pytest.fixture
+def lost_cache(settings, monkeypatch):
+    """A cache that takes connections and says nothing; what it heard."""
+    monkeypatch.setattr(RateLimit, "rests_until", 0.0)
     settings.API_RATE_LIMIT = (1, 60)
-    redis = "django.core.cache.backends.redis.RedisCache"
-    settings.CACHES = {"default": {"BACKEND": redis, "LOCATION": "redis://127.0.0.1:9/0"}}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        redis = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("REDIS_URL", redis)
+        settings.CACHES = {"default": env.cache("REDIS_URL")}
+        yield
+
+
+def test_a_cache_that_hangs_limits_nobody_keeps_one_call_waiting_and_is_told(asha, as_user, lost_cache, caplog):
+    client, took = as_user(asha), []
+    for _ in range(5):
+        before = time.monotonic()
+        assert client.get("/wallet/balance/").status_code == 200
+        took.append(time.monotonic() - before)
+    assert sorted(seconds > 0.4 for seconds in took) == [False] * 4 + [True]
+    assert caplog.text.count("the cache cannot count") == 1
+
+
+def test_a_cache_that_is_back_counts_again(asha, as_user, lost_cache, settings, monkeypatch):
     client = as_user(asha)
-    assert [client.get("/wallet/balance/").status_code for _ in range(2)] == [200, 200]
-    assert "the cache cannot count" in caplog.text
+    assert [client.get("/wallet/balance/").status_code for _ in range(3)] == [200] * 3
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    monkeypatch.setattr(RateLimit, "rests_until", time.monotonic())
+    assert [client.get("/wallet/balance/").status_code for _ in range(3)] == [200, 429, 429]

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -19,7 +20,7 @@ from rest_framework.test import APIClient
 
 from lokanetra.logs import JSONFormatter
 from lokanetra.tests.live import at_once
-from users import accounts
+from users import accounts, sms
 from users.models import OTP, Counter, Login, UserProfile
 from wallet.models import Wallet
 
@@ -514,8 +515,8 @@ def test_a_gateway_that_answers_letter_by_letter_is_given_up_too(settings):
 
     def trickle(server: socket.socket) -> None:
         connection, _ = server.accept()
-        with connection:
-            for letter in b"HTTP/1.1":
+        with connection, suppress(BrokenPipeError):
+            for letter in b"HTTP/1.1 200 OK":
                 connection.send(bytes([letter]))
                 time.sleep(1)
 
@@ -526,7 +527,28 @@ def test_a_gateway_that_answers_letter_by_letter_is_given_up_too(settings):
         begun = time.monotonic()
         assert outcome(send()) == UNAVAILABLE
         assert time.monotonic() - begun < 5
+        assert gone("message")  # and its thread with the next letter: a gateway could go on for ever
         thread.join()
+
+
+def gone(name: str) -> bool:
+    """Whether the threads of this name end within a few seconds."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and name in (thread.name for thread in threading.enumerate()):
+        time.sleep(0.05)
+    return name not in (thread.name for thread in threading.enumerate())
+
+
+def test_more_messages_than_the_gateway_may_keep_waiting_are_refused_at_once(gateway, caplog):
+    taken = [sms.being_sent.acquire(blocking=False) for _ in range(sms.MOST_AT_ONCE)]
+    begun = time.monotonic()
+    assert outcome(send()) == UNAVAILABLE
+    assert time.monotonic() - begun < 1
+    assert f"has {sms.MOST_AT_ONCE} messages to take already" in caplog.text
+    for _ in taken:
+        sms.being_sent.release()
+    assert send().status_code == 201
+    assert len(gateway.received) == 1
 
 
 @pytest.mark.django_db(transaction=True)

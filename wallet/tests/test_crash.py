@@ -19,7 +19,6 @@ pytestmark = pytest.mark.once
 
 CLIENTS = 6
 WORKER_KILLS, DATABASE_KILLS = 6, 2
-# The server takes a worker that dies twice within 5.5 seconds for a crash loop, and ends.
 SECONDS_BETWEEN_KILLS = 2.0
 FUNDS = Decimal("5000.00")
 

@@ -1,0 +1,245 @@
+"""The application as the production server runs it.
+
+An event loop does what waits for clients: it reads a request whole before anybody works on it, and sends the answer.
+A few threads do the work, each with a slot (`slots.py`). What must answer whatever happens has slots of its own.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import FileResponse, StreamingHttpResponse
+from granian.rsgi import ProtocolClosed
+
+from lokanetra import errors, logs, postgresql
+from lokanetra.parsers import JSONRenderer, ProblemRenderer
+from lokanetra.slots import AWAY, Busy, Slots
+
+logger = logging.getLogger("lokanetra.requests")
+
+# With a connection to the database each. Apart, so that payments that wait for a lock keep no balance waiting, and long
+# lists no payment. More would take turns at the interpreter instead.
+WRITE_SLOTS, READ_SLOTS = 4, 3
+# Without one, for static files; and one for each health check, so that nothing else keeps it waiting.
+FILE_SLOTS, HEALTH_SLOTS = 2, 1
+# Seconds. Who asks `/readyz` is told after both that the database does not answer.
+READY = {"patience": 0.3, "deadline": 1.5}
+
+# Seconds for a body to arrive, and how many bodies may be on their way at once.
+BODY_DEADLINE = 10.0
+MOST_BODIES = 512
+# Bytes. No request of ours has as many: a longer body is not read to its end, and refused as too large.
+LONGEST_BODY = 2_500_000
+# Seconds in which a client must take each part of a file.
+PART_DEADLINE = 60.0
+
+Headers = list[tuple[str, str]]
+
+
+class SlowBody(Exception):
+    """Raised when a body does not arrive in time, or makes room for others."""
+
+
+class Bodies:
+    """Reads bodies. When too many are on their way, the one that has been for longest makes room: clients that send
+    slowly, however many they are, keep nobody out who sends at once."""
+
+    def __init__(self) -> None:
+        self.deadlines: dict[asyncio.Timeout, None] = {}
+
+    async def read(self, scope: Any, protocol: Any) -> bytes:
+        """The body, or its beginning where it is too long. Raises SlowBody."""
+        length = scope.headers.get("content-length")
+        if length == "0" or (length is None and "transfer-encoding" not in scope.headers):
+            return b""
+        self._make_room()
+        deadline = asyncio.timeout(BODY_DEADLINE)
+        self.deadlines[deadline] = None
+        try:
+            async with deadline:
+                return await _body(protocol)
+        except TimeoutError:
+            raise SlowBody from None
+        finally:
+            self.deadlines.pop(deadline, None)
+
+    def _make_room(self) -> None:
+        if len(self.deadlines) >= MOST_BODIES:
+            oldest = next(iter(self.deadlines))
+            del self.deadlines[oldest]
+            oldest.reschedule(asyncio.get_running_loop().time())
+
+
+async def _body(protocol: Any) -> bytes:
+    body = bytearray()
+    async for part in protocol:
+        body += part
+        if len(body) > LONGEST_BODY:
+            break
+    return bytes(body)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Headers
+    content: bytes = b""
+    parts: "Parts | None" = None
+
+
+class Parts:
+    """A streamed answer. Each part is made like a request of its own, and two of them may get different connections:
+    no part may leave a cursor or a transaction to the next."""
+
+    def __init__(self, response: StreamingHttpResponse) -> None:
+        self.response, self.parts = response, iter(response)
+        self.context = copy_context()  # the log lines of all parts carry the id of their request
+
+    def next(self) -> bytes | None:
+        return self.context.run(next, self.parts, None)
+
+    def close(self) -> None:
+        self.context.run(self.response.close)
+
+
+class Application:
+    """What granian calls, in a process that has loaded it but opened nothing."""
+
+    def __init__(self) -> None:
+        postgresql.serve()
+        self.django: Callable[..., Any] = get_wsgi_application()
+        self.bodies = Bodies()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        threads = ThreadPoolExecutor(WRITE_SLOTS + READ_SLOTS + FILE_SLOTS + 2 * HEALTH_SLOTS + AWAY)
+        self.writes = Slots(loop, threads, WRITE_SLOTS)
+        self.reads = Slots(loop, threads, READ_SLOTS)
+        self.files = Slots(loop, threads, FILE_SLOTS, connected=False)
+        self.alive = Slots(loop, threads, HEALTH_SLOTS, connected=False)
+        self.ready = Slots(loop, threads, HEALTH_SLOTS)
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        answer = await self._answer(scope, protocol)
+        with suppress(ProtocolClosed):
+            if answer.parts:
+                await self._stream(protocol, answer, answer.parts)
+            else:
+                protocol.response_bytes(answer.status, answer.headers, answer.content)
+
+    async def _answer(self, scope: Any, protocol: Any) -> Answer:
+        try:
+            body = await self.bodies.read(scope, protocol)
+            slots, limits = self._slots_for(scope)
+            return await slots.run(partial(self._call, environ_of(scope, body)), **limits)
+        except SlowBody:
+            return refusal(scope, 408)
+        except Busy:
+            return refusal(scope, 503)
+
+    def _slots_for(self, scope: Any) -> tuple[Slots, dict[str, float]]:
+        if scope.path == "/readyz":
+            return self.ready, READY
+        if scope.path == "/healthz":
+            return self.alive, {}
+        if scope.path.startswith(settings.STATIC_URL):
+            return self.files, {}
+        return (self.reads if scope.method in ("GET", "HEAD") else self.writes), {}
+
+    def _call(self, environ: dict[str, Any]) -> Answer:
+        """Django's answer. Called in a thread that holds a slot."""
+        started: list[tuple[str, Headers]] = []
+        response = self.django(environ, lambda *start: started.append(start))
+        status, headers = started[0]
+        answer = Answer(int(status[:3]), headers)
+        if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            answer.parts = Parts(response)
+        else:
+            answer.content = b"".join(response)
+            response.close()
+        return answer
+
+    async def _stream(self, protocol: Any, answer: Answer, parts: Parts) -> None:
+        """Send parts as the client takes them. One that takes none for too long is left."""
+        transport = protocol.response_stream(answer.status, answer.headers)
+        try:
+            while part := await self.reads.run(parts.next):
+                async with asyncio.timeout(PART_DEADLINE):
+                    await transport.send_bytes(part)
+        except (TimeoutError, Busy):
+            logger.warning("a file was not sent to its end")
+        finally:
+            await self.reads.run(parts.close)
+
+
+def environ_of(scope: Any, body: bytes) -> dict[str, Any]:
+    """The request as WSGI has it. A header with an underscore in its name never passes for the one with a hyphen."""
+    host, _, port = scope.server.rpartition(":")
+    environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": _as_latin(scope.path),
+        "QUERY_STRING": _as_latin(scope.query_string),
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    environ |= _headers_of(scope.headers)
+    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return environ
+
+
+def _headers_of(headers: Any) -> dict[str, str]:
+    """One that is not ASCII is there, and empty; those of one name are joined."""
+    found = dict.fromkeys(map(_name_of, headers.keys()), "")
+    for header, value in headers.items():
+        name = _name_of(header)
+        found[name] = f"{found[name]},{value}" if found[name] else value
+    return found
+
+
+def _name_of(header: str) -> str:
+    return f"HTTP_{header.replace('_', '__').replace('-', '_').upper()}"
+
+
+def _as_latin(text: str) -> str:
+    """WSGI has the bytes of a text as characters."""
+    return text if text.isascii() else text.encode().decode("latin-1")
+
+
+def refusal(scope: Any, status: int) -> Answer:
+    """A problem that is answered before Django sees the request."""
+    logger.warning("%s %s: refused before it was worked on", scope.method, status)
+    headers = {
+        "Content-Type": ProblemRenderer.media_type,
+        "Cache-Control": "no-store",
+        "X-Request-Id": logs.id_of_request(scope.headers.get("x-request-id")),
+    }
+    if status == 503:
+        headers["Retry-After"] = "1"
+    problem = errors.body(status, *errors.STATUS_CODES[status])
+    return Answer(status, list(headers.items()), JSONRenderer().render(problem))
+
+
+application = Application()

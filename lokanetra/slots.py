@@ -1,0 +1,164 @@
+"""How many requests are worked on at once: each holds a slot while it works, and none while it waits for the outside.
+
+Without slots (in a command, a test, the development server) everything here lets everybody through.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import local
+from typing import Any, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from lokanetra.errors import ServerBusy
+
+Result = TypeVar("Result")
+
+# Seconds. A request that finds no slot within them is better refused than kept waiting.
+PATIENCE = 3.0
+# Seconds, for a request that held a slot before: what it has done outside would be lost.
+PATIENCE_TO_RETURN = 20.0
+
+
+# Threads for those that have given their slot back and wait for the outside. Who sends them there lets no more go.
+AWAY = 16
+
+
+class Busy(ServerBusy):
+    """Raised when there was no slot in time, or no result."""
+
+
+class Slots:
+    """A fixed number of slots of one event loop: each with a database connection of its own, or all with none.
+
+    Requests get them in the order in which they asked.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor, count: int, *, connected: bool = True
+    ) -> None:
+        self.loop, self.threads = loop, threads
+        self.free: list[Any] = [_new_connection() if connected else None for _ in range(count)]
+        self.waiting: deque[asyncio.Future[Any]] = deque()
+
+    async def run(
+        self, work: Callable[[], Result], *, patience: float = PATIENCE, deadline: float | None = None
+    ) -> Result:
+        """What `work` returns, called in a thread that holds a slot.
+
+        Raises Busy when no slot is free within `patience`, or, where there is a `deadline`, no result is there by then
+        (both in seconds); the work goes on all the same.
+        """
+        lease = Lease(self, await self.take(patience))
+        result: asyncio.Future[Result] = self.loop.create_future()
+        self.threads.submit(lease.work, work, result)
+        if deadline is not None:
+            await asyncio.wait({result}, timeout=deadline)
+            if not result.done():
+                raise Busy
+        return await result
+
+    async def take(self, patience: float) -> Any:
+        """The next slot. Raises Busy when none comes within so many seconds."""
+        if self.free:
+            return self.free.pop()
+        turn = self.loop.create_future()
+        self.waiting.append(turn)
+        timer = self.loop.call_later(patience, _give_up, turn)
+        try:
+            return await turn
+        finally:
+            timer.cancel()
+
+    def give(self, connection: Any) -> None:
+        """Hand a slot to whoever waits longest."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        self.free.append(connection)
+
+
+class Lease:
+    """A slot in use. Its connection is the thread's own for as long."""
+
+    def __init__(self, slots: Slots, connection: Any) -> None:
+        self.slots, self.connection, self.is_held = slots, connection, True
+
+    def work(self, work: Callable[[], Result], result: "asyncio.Future[Result]") -> None:
+        """Called in a thread. The slot goes back when the work ends, whether or not anybody still waits for it."""
+        value, fault = None, None
+        self._begin()
+        try:
+            value = work()
+        except BaseException as error:  # noqa: BLE001  (raised again where the result is awaited)
+            fault = error
+        self._end()
+        self.slots.loop.call_soon_threadsafe(self._settle, result, value, fault)
+
+    def give_back(self) -> None:
+        """Let others have the slot until `take_again`."""
+        self._end()
+        self.is_held = False
+        self.slots.loop.call_soon_threadsafe(self.slots.give, self.connection)
+
+    def take_again(self) -> None:
+        """Wait for a slot. Raises Busy."""
+        turn = self.slots.take(PATIENCE_TO_RETURN)
+        self.connection = asyncio.run_coroutine_threadsafe(turn, self.slots.loop).result()
+        self.is_held = True
+        self._begin()
+
+    def _begin(self) -> None:
+        current.lease = self
+        if self.connection is not None:
+            connections[DEFAULT_DB_ALIAS] = self.connection
+
+    def _end(self) -> None:
+        current.lease = None
+        if self.is_held and self.connection is not None:
+            del connections[DEFAULT_DB_ALIAS]
+
+    def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
+        if self.is_held:
+            self.slots.give(self.connection)
+        if not result.done():
+            result.set_exception(fault) if fault else result.set_result(value)
+
+
+current = local()
+
+
+@contextmanager
+def released() -> Iterator[None]:
+    """Around what waits for the outside: meanwhile another request has the slot, and its connection.
+
+    Raises RuntimeError inside a transaction, which would be the other request's then; Busy when there is no slot to
+    return to.
+    """
+    lease: Lease | None = getattr(current, "lease", None)
+    if lease is None:
+        yield
+        return
+    if connections[DEFAULT_DB_ALIAS].in_atomic_block:
+        raise RuntimeError("A transaction is open: its connection cannot be given away.")
+    lease.give_back()
+    try:
+        yield
+    finally:
+        lease.take_again()
+
+
+def _new_connection() -> Any:
+    connection = connections.create_connection(DEFAULT_DB_ALIAS)
+    connection.inc_thread_sharing()  # by one thread after the other, never by two at once
+    return connection
+
+
+def _give_up(turn: "asyncio.Future[Any]") -> None:
+    if not turn.done():
+        turn.set_exception(Busy())

@@ -1,0 +1,257 @@
+"""Runs the production server: a process for each worker, forked when the application is loaded, replaced when it dies.
+
+    python -m lokanetra.supervisor --host 127.0.0.1 --port 8000 --workers 2
+
+A worker that keeps dying is replaced more and more slowly while the others go on. Where none has come to serve at all,
+the server ends with status 1. SIGTERM and SIGINT end it when the requests under way are answered.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+logger = logging.getLogger("lokanetra.server")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+# Seconds. After a life as long as this, a worker's earlier deaths are forgotten.
+LONG_LIFE = 60.0
+# Seconds before a worker that died twice in a row is replaced; each further death doubles them, up to the longest.
+PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# Seconds for a worker that is told to stop to answer what is under way.
+GRACE = 10.0
+# Connections of clients that one worker holds; most of them wait.
+MOST_CLIENTS = 4096
+# Milliseconds for the head of a request to arrive, and seconds between two looks whether the supervisor lives.
+HEAD_DEADLINE, WATCH = 10_000, 1.0
+
+
+class CannotServe(Exception):
+    """Raised when there is no use in trying again."""
+
+
+@dataclass
+class Worker:
+    """The place of one process, and how its processes fared."""
+
+    pid: int | None = None
+    started_at: float = 0.0
+    deaths: int = 0
+    due_at: float = 0.0
+
+    def died(self, now: float) -> None:
+        self.pid = None
+        self.deaths = 1 if now - self.started_at >= LONG_LIFE else self.deaths + 1
+        pause = PAUSE * 2 ** (self.deaths - 2) if self.deaths > 1 else 0.0
+        self.due_at = now + min(pause, LONGEST_PAUSE)
+
+
+class Supervisor:
+    """Keeps `count` processes of `work`, which is called in each with what it calls once it serves."""
+
+    def __init__(self, work: Callable[[Callable[[], None]], None], count: int) -> None:
+        self.work = work
+        self.workers = [Worker() for _ in range(count)]
+        self.is_stopping = self.has_served = False
+        self.signalled, self.wakeup = socket.socketpair()
+        self.serving, self.tell_serving = socket.socketpair()
+        for end in (self.signalled, self.wakeup, self.serving):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self.wakeup.fileno())
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+
+    def run(self) -> None:
+        """Returns when it was told to stop and has stopped. Raises CannotServe."""
+        try:
+            while not self.is_stopping:
+                self._start_due()
+                self._wait(self._seconds_to_next_start())
+                self._bury(self._ended())
+        finally:
+            self._stop()
+
+    def _start_due(self) -> None:
+        for worker in self.workers:
+            if worker.pid is None and worker.due_at <= time.monotonic():
+                worker.started_at = time.monotonic()
+                worker.pid = os.fork() or self._become_worker()
+
+    def _become_worker(self) -> NoReturn:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            self.work(lambda: self.tell_serving.send(b"."))  # type: ignore[arg-type]
+            status = 0
+        except BaseException:  # noqa: BLE001  (whatever it is, this process ends here)
+            logger.exception("a worker failed")
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _seconds_to_next_start(self) -> float | None:
+        due = [worker.due_at for worker in self.workers if worker.pid is None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _wait(self, seconds: float | None) -> None:
+        """For a signal, for a worker to say that it serves, or for so long."""
+        readable, _, _ = select.select([self.signalled, self.serving], [], [], seconds)
+        if self.serving in readable:
+            self.has_served |= bool(self.serving.recv(4096))
+        if self.signalled in readable:
+            received = set(self.signalled.recv(4096))
+            self.is_stopping |= bool(received & {signal.SIGTERM, signal.SIGINT})
+
+    def _ended(self) -> dict[int, int]:
+        """The exit statuses of the processes that have ended, by their ids."""
+        found: dict[int, int] = {}
+        while any(worker.pid for worker in self.workers if worker.pid not in found):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            found[pid] = os.waitstatus_to_exitcode(status)
+        return found
+
+    def _bury(self, ended: dict[int, int]) -> None:
+        """Note the deaths of workers. Raises CannotServe for one that nobody asked for, before any came to serve."""
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.pid in ended:
+                pid, status = worker.pid, ended[worker.pid]
+                worker.died(now)
+                if not self.is_stopping:
+                    pause = worker.due_at - now
+                    logger.error("worker %s ended with status %s; the next starts in %.0f s", pid, status, pause)
+        if ended and not self.is_stopping and not self.has_served:
+            pid, status = next(iter(ended.items()))
+            raise CannotServe(f"Worker {pid} ended with status {status} before any came to serve.")
+
+    def _stop(self) -> None:
+        """SIGTERM to all; SIGKILL to those that need longer than the grace."""
+        self.is_stopping = True
+        self._send(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while self._alive() and time.monotonic() < deadline:
+            self._wait(deadline - time.monotonic())
+            self._bury(self._ended())
+        self._send(signal.SIGKILL)
+        for worker in self._alive():
+            os.waitpid(worker.pid or 0, 0)
+
+    def _alive(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.pid is not None]
+
+    def _send(self, number: int) -> None:
+        for worker in self._alive():
+            os.kill(worker.pid or 0, number)
+
+
+async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None]) -> None:
+    """Answer requests until SIGTERM or SIGINT, or until the supervisor is gone."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    class Target:
+        __rsgi__ = staticmethod(application.__rsgi__)
+
+        @staticmethod
+        def __rsgi_init__(loop: asyncio.AbstractEventLoop) -> None:
+            application.__rsgi_init__(loop)
+            loop.call_soon(on_serving)  # granian listens before it lets the loop go on
+
+    server = Server(
+        Target,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEAD_DEADLINE),
+        websockets=False,
+        backlog=1024,
+        backpressure=MOST_CLIENTS,
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    watch = loop.create_task(_stop_with_parent(server.stop))
+    await server.serve()
+    watch.cancel()
+
+
+async def _stop_with_parent(stop: Callable[[], None]) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(WATCH)
+    logger.error("the supervisor is gone: this worker stops too")
+    stop()
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    check_address(options.host, options.port)
+    _lift_limit_of_files()
+    from lokanetra.rsgi import application
+
+    # What is loaded now is shared by all workers, and the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
+    try:
+        Supervisor(
+            lambda on_serving: asyncio.run(serve(application, options.host, options.port, on_serving)),
+            options.workers,
+        ).run()
+    except CannotServe as fault:
+        sys.exit(str(fault))
+
+
+def arguments() -> ArgumentParser:
+    parser = ArgumentParser("lokanetra.supervisor", description="Runs the production server.", allow_abbrev=False)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--port", type=_whole_number(65_535), default=8000, help="port to listen at")
+    parser.add_argument("--workers", type=_whole_number(1_000), default=os.cpu_count(), help="processes")
+    return parser
+
+
+def check_address(host: str, port: int) -> None:
+    """Ends the program where the address cannot be listened at: workers share it, and none of them would notice."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as fault:
+        sys.exit(f"Cannot listen at {host}:{port}: {fault.strerror or fault}.")
+
+
+def _lift_limit_of_files() -> None:
+    """Each client is an open file, and the usual limit is a thousand."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _whole_number(most: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise ArgumentTypeError(f"write a whole number from 1 to {most}")
+        return int(text)
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    main()

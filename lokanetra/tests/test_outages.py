@@ -1,0 +1,233 @@
+"""Whatever hangs outside, whoever does not need it is answered, and whoever does is told soon."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from lokanetra.tests.live import Answer, Live, Postgres, live_server, own_postgres, wait_for
+
+pytestmark = pytest.mark.once
+
+# Seconds, far above what an answer takes and far below what a wait for the outside would.
+SOON = 1.5
+ACCOUNT = """
+from decimal import Decimal
+from users import accounts, tokens
+from wallet import services
+user = accounts.of_phone("+919800000001")
+services.credit(user_id=user.pk, amount=Decimal("1000.00"))
+print(tokens.issue(user)["access"])
+"""
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    """One that these tests may stop."""
+    with own_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small(database: Postgres) -> Iterator[Live]:
+    """A server with one worker, whose gateway takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as gateway:
+        url = f"json://127.0.0.1:{gateway.getsockname()[1]}/{{phone}}"
+        with live_server(database.url, workers=1, OTP_SMS_URL=url) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def token(small: Live) -> str:
+    """Of an account that has a thousand rupees."""
+    return small.shell(ACCOUNT).strip()
+
+
+@pytest.fixture
+def pay(small: Live, token: str) -> Callable[[], Answer]:
+    return lambda: small.post("/wallet/debit/", {"amount": "0.01"}, token)
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    before = time.monotonic()
+    return call(), time.monotonic() - before
+
+
+def is_busy(answer: Answer) -> bool:
+    return (answer.status, answer.code, "retry-after" in answer.headers) == (503, "server_busy", True)
+
+
+# --- The gateway -----------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_hangs_keeps_no_payment_and_no_health_check_waiting(small, pay):
+    def send(number: int) -> Answer:
+        return small.post("/auth/send-otp/", {"phone_number": f"98111000{number:02}"})
+
+    with ThreadPoolExecutor(30) as strangers:
+        sending = strangers.map(send, range(30))
+        time.sleep(0.5)
+        for call in (pay, lambda: small.call("GET", "/healthz"), lambda: small.call("GET", "/readyz")):
+            answer, seconds = timed(call)
+            assert (answer.status, seconds < SOON) == (200, True)
+        assert {answer.code for answer in sending} == {"sms_unavailable"}
+
+
+# --- Clients ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def half(server: Live, count: int, text: bytes) -> Iterator[list[socket.socket]]:
+    """So many clients that have sent this much of a request, and no more."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            client.sendall(text)
+            clients.append(client)
+        yield clients
+
+
+HEAD = b"POST /wallet/debit/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+HALF_BODY = HEAD + b"Content-Length: 100\r\n\r\n{"
+
+
+@pytest.mark.parametrize("text", [HALF_BODY, HEAD], ids=["bodies", "heads"])
+@pytest.mark.parametrize("count", [200, 1000])
+def test_half_requests_however_many_keep_nobody_waiting(small, pay, text, count):
+    with half(small, count, text):
+        for call in (pay, lambda: small.call("GET", "/healthz"), lambda: small.call("GET", "/readyz")):
+            answer, seconds = timed(call)
+            assert (answer.status, seconds < SOON) == (200, True)
+
+
+def test_a_body_that_does_not_come_is_given_up_with_a_clear_error(small):
+    with half(small, 1, HALF_BODY) as (client,):
+        text, seconds = timed(lambda: client.recv(65536).decode())
+    assert text.startswith("HTTP/1.1 408 ")
+    assert '"code":"request_timeout"' in text
+    assert "x-request-id: " in text
+    assert 8 < seconds < 15
+
+
+# --- The database ----------------------------------------------------------------------------------------
+
+
+def backends(database: Postgres) -> list[int]:
+    leader = database.pid()
+    return [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
+
+
+def test_a_database_that_hangs_is_told_soon_and_used_again_when_it_is_back(small, pay, database):
+    assert pay().status == 200
+    stopped = backends(database)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(1.1)  # connections have rested, so each is asked first whether it lives
+        for _ in range(2):
+            answer, seconds = timed(pay)
+            assert (is_busy(answer), seconds < 5) == (True, True)
+        answer, seconds = timed(lambda: small.call("GET", "/readyz"))
+        assert (is_busy(answer), seconds < 2) == (True, True)
+        answer, seconds = timed(lambda: small.call("GET", "/healthz"))
+        assert (answer.status, seconds < SOON) == (200, True)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: small.call("GET", "/readyz").status == 200)
+    assert pay().status == 200
+
+
+def test_a_payment_on_a_connection_that_went_silent_is_given_up_in_time(small, pay, database):
+    """It is waiting for a lock when the database stops, so nothing asks whether its connection lives."""
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT * FROM wallet_wallet FOR UPDATE")
+        answers: list[tuple[Answer, float]] = []
+        payment = threading.Thread(target=lambda: answers.append(timed(pay)))
+        payment.start()
+        time.sleep(0.5)
+        stopped = backends(database)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        payment.join(timeout=25)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    ((answer, seconds),) = answers
+    assert is_busy(answer)
+    assert seconds < 16
+
+
+def test_connections_that_died_between_two_requests_cost_no_refusal(small, pay, database, token):
+    for _ in range(4):
+        assert pay().status == 200
+    end_sessions(database)
+    calls = [pay, lambda: small.call("GET", "/wallet/balance/", token=token), lambda: small.call("GET", "/readyz")]
+    assert [call().status for call in calls * 5] == [200] * 15
+
+
+def test_sessions_that_end_under_load_cost_no_payment(small, database, token):
+    """What broke before COMMIT was sent is tried once more; what broke while committing is told for what it is."""
+    over, codes = threading.Event(), []
+
+    def client() -> None:
+        while not over.is_set():
+            codes.append(small.post("/wallet/debit/", {"amount": "0.01"}, token).code)
+
+    with ThreadPoolExecutor(4) as clients:
+        for _ in range(4):
+            clients.submit(client)
+        for _ in range(5):
+            time.sleep(0.3)
+            end_sessions(database)
+        over.set()
+    assert len(codes) > 50
+    assert set(codes) <= {None, "outcome_unknown"}
+
+
+def ask(database: Postgres, *statements: str) -> None:
+    with psycopg.connect(database.url, autocommit=True) as session:
+        for statement in statements:
+            session.execute(statement)
+
+
+def end_sessions(database: Postgres) -> None:
+    ask(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+
+def test_a_database_that_only_reads_is_busy_and_not_ready_and_nothing_moves(small, pay, database, token):
+    before = small.balance(token)
+    ask(database, "ALTER ROLE postgres SET default_transaction_read_only = on")
+    end_sessions(database)
+    try:
+        assert is_busy(pay())
+        assert is_busy(small.post("/auth/verify-otp/", {"phone_number": "9811100099", "otp": "123456"}))
+        answer = small.call("GET", "/readyz")
+        assert is_busy(answer)
+        assert "only reads" in answer.body["detail"]
+        assert small.balance(token) == before
+    finally:
+        ask(database, "SET default_transaction_read_only = off", "ALTER ROLE postgres RESET ALL")
+    assert pay().status == 200  # on sessions that found themselves read-only, too
+    wait_for(lambda: small.call("GET", "/readyz").status == 200)
+
+
+def test_a_migration_that_changes_a_column_costs_no_refusal(small, pay, database, token):
+    calls = [pay, lambda: small.call("GET", "/wallet/balance/", token=token)]
+    for width in (151, 150):
+        assert [call().status for call in calls * 5] == [200] * 10
+        ask(database, f"ALTER TABLE users_userprofile ALTER first_name TYPE varchar({width})")
+        assert [call().status for call in calls * 5] == [200] * 10
+
+
+def test_the_books_agree_after_all_that(small, pay):
+    assert small.check_ledger()["ok"]

@@ -1,0 +1,65 @@
+"""What the production server makes of a request before Django sees it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lokanetra import rsgi
+
+
+class Headers:
+    """As granian has them: names in small letters; values that are not ASCII are not among the items."""
+
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        self.pairs = pairs
+
+    def keys(self) -> list[str]:
+        return [name for name, _ in self.pairs]
+
+    def items(self) -> list[tuple[str, str]]:
+        return [pair for pair in self.pairs if pair[1].isascii()]
+
+
+def environ(*headers: tuple[str, str], **changes: str) -> dict[str, Any]:
+    usual = {"method": "GET", "path": "/", "query_string": "", "server": "127.0.0.1:8000", "client": "192.0.2.7:5000"}
+    usual |= {"http_version": "1.1", "scheme": "http"} | changes
+    return rsgi.environ_of(SimpleNamespace(**usual, headers=Headers(*headers)), b"abc")
+
+
+def test_a_request_is_as_wsgi_has_it():
+    found = environ(("content-type", "application/json"), ("x-request-id", "7"), method="POST", query_string="a=1")
+    assert found["REQUEST_METHOD"] == "POST"
+    assert found["CONTENT_TYPE"] == "application/json"
+    assert found["CONTENT_LENGTH"] == "3"
+    assert found["wsgi.input"].read() == b"abc"
+    assert (found["HTTP_X_REQUEST_ID"], found["QUERY_STRING"]) == ("7", "a=1")
+    assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("127.0.0.1", "8000")
+
+
+@pytest.mark.parametrize(
+    "client, address", [("192.0.2.7:5000", "192.0.2.7"), ("[2001:db8::1]:5000", "2001:db8::1"), ("::1:5000", "::1")]
+)
+def test_the_address_of_the_client_is_without_its_port(client, address):
+    assert environ(client=client)["REMOTE_ADDR"] == address
+
+
+def test_headers_of_one_name_are_joined():
+    assert environ(("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "5.6.7.8"))["HTTP_X_FORWARDED_FOR"] == (
+        "1.2.3.4,5.6.7.8"
+    )
+
+
+def test_a_header_with_an_underscore_never_passes_for_the_one_with_a_hyphen():
+    found = environ(("x_forwarded_for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4"), ("idempotency_key", "k"))
+    assert found["HTTP_X_FORWARDED_FOR"] == "1.2.3.4"
+    assert "HTTP_IDEMPOTENCY_KEY" not in found
+    assert found["HTTP_IDEMPOTENCY__KEY"] == "k"
+
+
+def test_a_header_that_is_not_ascii_is_there_and_empty():
+    assert environ(("idempotency-key", "schlüssel"))["HTTP_IDEMPOTENCY_KEY"] == ""
+
+
+def test_a_path_has_its_bytes_as_characters():
+    assert environ(path="/द/")["PATH_INFO"].encode("latin-1").decode() == "/द/"

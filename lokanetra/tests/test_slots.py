@@ -1,0 +1,132 @@
+"""Slots go round in turn, come back whatever happens, and are left to others by whoever waits for the outside."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from lokanetra import slots
+from lokanetra.slots import Busy, Slots
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def with_slots(threads: ThreadPoolExecutor) -> Callable[..., Any]:
+    """Runs `play`, a coroutine function, with some slots."""
+
+    def run(count: int, play: Callable[[Slots], Any], **how: Any) -> Any:
+        async def scene() -> Any:
+            return await play(Slots(asyncio.get_running_loop(), threads, count, **how))
+
+        return asyncio.run(scene())
+
+    return run
+
+
+def test_who_finds_no_slot_in_time_is_told_so(with_slots):
+    async def play(one: Slots) -> None:
+        over = Event()
+        working = asyncio.create_task(one.run(over.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await one.run(lambda: None, patience=0.05)
+        over.set()
+        assert await working
+        assert await one.run(lambda: "again") == "again"
+
+    with_slots(1, play, connected=False)
+
+
+def test_slots_go_to_those_who_asked_first(with_slots):
+    async def play(one: Slots) -> list[int]:
+        served: list[int] = []
+        await asyncio.gather(*(one.run(lambda n=n: served.append(n)) for n in range(20)))
+        return served
+
+    assert with_slots(1, play, connected=False) == list(range(20))
+
+
+def test_a_result_that_comes_too_late_is_not_waited_for_and_its_slot_comes_back(with_slots):
+    async def play(one: Slots) -> None:
+        over = Event()
+        with pytest.raises(Busy):
+            await one.run(over.wait, deadline=0.05)
+        assert one.free == []
+        over.set()
+        assert await one.run(lambda: "next") == "next"
+
+    with_slots(1, play, connected=False)
+
+
+def test_an_error_is_raised_to_who_waits_and_the_slot_comes_back(with_slots):
+    async def play(one: Slots) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await one.run(lambda: 1 // 0)
+        assert len(one.free) == 1
+
+    with_slots(1, play, connected=False)
+
+
+def test_each_slot_has_a_connection_of_its_own_and_lends_it_to_one_thread_at_a_time(with_slots):
+    def lent() -> Any:
+        return connections["default"]
+
+    async def play(two: Slots) -> None:
+        own = set(map(id, two.free))
+        used = await asyncio.gather(*(two.run(lent) for _ in range(10)))
+        assert set(map(id, used)) == own
+        assert set(map(id, two.free)) == own
+
+    with_slots(2, play)
+
+
+def test_who_waits_for_the_outside_leaves_slot_and_connection_to_others(with_slots):
+    """With one slot, another request is worked on while the first one waits."""
+    inside, seen = Event(), []
+
+    def outside() -> Any:
+        before = connections["default"]
+        with slots.released():
+            seen.append("left")
+            assert inside.wait(5)
+        return before is connections["default"]
+
+    async def play(one: Slots) -> None:
+        waiting = asyncio.create_task(one.run(outside))
+        while not seen:
+            await asyncio.sleep(0.01)
+        await one.run(inside.set, patience=1)
+        assert await waiting
+        assert len(one.free) == 1
+
+    with_slots(1, play)
+
+
+def test_a_slot_is_not_left_in_the_midst_of_a_transaction(with_slots, monkeypatch):
+    def careless() -> None:
+        connections["default"].in_atomic_block = True
+        try:
+            with slots.released():
+                raise AssertionError("it was left")
+        finally:
+            connections["default"].in_atomic_block = False
+
+    async def play(one: Slots) -> None:
+        with pytest.raises(RuntimeError, match="transaction"):
+            await one.run(careless)
+
+    with_slots(1, play)
+
+
+def test_without_slots_nothing_is_left():
+    with slots.released():
+        pass

@@ -1,0 +1,70 @@
+"""All or nothing: an operation is one durable transaction, and what goes wrong with it is told for what it is."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from django.db import Error, connection
+from django.db.transaction import atomic
+
+from lokanetra import database
+from lokanetra.errors import ServerBusy
+from wallet.exceptions import OutcomeUnknown
+
+# The key of two requests that locked different wallets meets in the index; one of them looks it up again.
+KEY_CONSTRAINT = "transactions_transaction_key_once"
+MOST_TRIES = 3
+# Seconds; enough to let the other one finish, random so that two do not meet again.
+LONGEST_PAUSE = 0.05
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+
+def all_or_nothing(operation: Operation) -> Operation:
+    """One durable transaction. It is repeated as a whole when another one was in its way, and once when its connection
+    was at fault before COMMIT was sent: until then nothing has moved.
+
+    Raises ServerBusy when nothing was changed, OutcomeUnknown when the connection broke while committing.
+    """
+
+    @wraps(operation)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        attempt, renewed = 0, False
+        while True:
+            attempt += 1
+            try:
+                return _once(operation, *args, **kwargs)
+            except Error as fault:
+                if _is_conflict(fault) and attempt < MOST_TRIES:
+                    time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
+                elif not renewed and database.renew_connection(fault):
+                    renewed = True
+                elif database.is_away(fault) or _is_conflict(fault):
+                    raise ServerBusy from fault
+                else:
+                    raise
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    committing = False
+    try:
+        with atomic(durable=True):
+            result = operation(*args, **kwargs)
+            committing = True
+    except Error as fault:
+        rolled_back = database.sqlstate(fault).startswith("40")
+        if committing and database.is_away(fault) and not rolled_back:
+            raise OutcomeUnknown from fault
+        raise
+    return result
+
+
+def _is_conflict(fault: Error) -> bool:
+    if database.is_conflict(fault):
+        connection.errors_occurred = False  # it was told no, and is as good as before
+        return True
+    return KEY_CONSTRAINT in str(fault)
