@@ -44,6 +44,11 @@ def integer(name: str, default: int) -> int:
     return int(_matching(name, r"[0-9]{1,9}", "a whole number", str(default)))
 
 
+def prefix_length(name: str, default: int) -> int:
+    """How many bits of an IPv6 address name a network."""
+    return int(_matching(name, r"[1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]", "a whole number from 1 to 128", str(default)))
+
+
 def money(name: str, default: str) -> Decimal:
     """Rupees, with at most two decimals."""
     return Decimal(_matching(name, r"[0-9]{1,15}(\.[0-9]{1,2})?", "an amount such as 1000.00", default))

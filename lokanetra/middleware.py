@@ -17,6 +17,7 @@ from django.middleware.common import CommonMiddleware
 from django.utils.functional import SimpleLazyObject
 
 from lokanetra import errors, logs
+from lokanetra.addresses import address_of
 from lokanetra.parsers import ProblemRenderer
 
 logger = logging.getLogger("lokanetra.requests")
@@ -49,17 +50,25 @@ def request_id(get_response: Handler) -> Handler:
 
 
 def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[str, Any]:
-    """The route, not the path: that one may hold what a log must not. The user, if the request needed to know, and the
-    transaction that the answer is about: a payment has no line of its own."""
-    user, answer = request.__dict__.get("user"), getattr(response, "data", None)
+    """The route, not the path: that one may hold what a log must not. Where it came from, for whoever looks for an
+    attacker; and the transaction that the answer is about: a payment has no line of its own."""
+    answer, address = getattr(response, "data", None), address_of(request)
     return {
         "method": request.method,
         "route": getattr(request.resolver_match, "route", None),
         "status": response.status_code,
         "milliseconds": round((time.perf_counter() - start) * 1000, 1),
-        "user": None if isinstance(user, SimpleLazyObject) else getattr(user, "pk", None),
+        "user": _user_id(request),
+        "address": str(address) if address else None,
         "transaction": answer.get("transaction_id") if isinstance(answer, dict) else None,
     }
+
+
+def _user_id(request: HttpRequest) -> int | None:
+    """Who it is, if the request needed to know: to ask now would be a query."""
+    user = request.__dict__.get("user")
+    known = request.__dict__.get("_cached_user") if isinstance(user, SimpleLazyObject) else user
+    return getattr(known, "pk", None)
 
 
 def headers(get_response: Handler) -> Handler:

@@ -41,6 +41,8 @@ OTP_SENDS_CAPPED = not DEBUG
 
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/min")
 NUM_PROXIES = env.integer("NUM_PROXIES", 0)
+# What a provider gives to one line at the least; some give a /56 to each.
+CLIENT_IPV6_PREFIX = env.prefix_length("CLIENT_IPV6_PREFIX", 64)
 
 # --- Applications ---------------------------------------------------------------------------------
 
