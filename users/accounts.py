@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # What one statement takes: SQLite allows few parameters in one.
 BATCH = 500
+# The first `token_version` of an account that no login made: a code sent before to its number does not open it.
+MADE_BY_STAFF = 1
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
 
@@ -43,17 +45,26 @@ def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfi
 @atomic
 def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
     """An account that a superuser creates, as `create` does."""
-    user = create(**fields)
+    user = create(token_version=MADE_BY_STAFF, **fields)
     given = {"username": user.username, **fields}
     audit.record(user_id=by.pk, on=user, what="account", flag=ADDITION, before=None, after=given)
     return user
 
 
+def holder(phone_number: str) -> UserProfile | None:
+    """The account that has an E.164 number."""
+    return UserProfile.objects.filter(phone_number=phone_number).first()
+
+
+def locked(phone_number: str) -> UserProfile | None:
+    """The same, until the end of the transaction: who ends its logins meanwhile waits, and ends also a new one."""
+    return UserProfile.objects.select_for_update().filter(phone_number=phone_number).first()
+
+
 def of_phone(phone_number: str) -> UserProfile:
-    """The account of an E.164 number, made at its first login. Parallel first logins get the same one."""
+    """The account of an E.164 number, locked, made at its first login. Parallel first logins get the same one."""
     for _ in range(3):  # another login may take the number, or the username, between look and leap
-        found = UserProfile.objects.filter(phone_number=phone_number).first()
-        if found:
+        if found := locked(phone_number):
             return found
         try:
             with atomic():

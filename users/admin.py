@@ -103,6 +103,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         columns = {field.name for field in obj._meta.concrete_fields}
         edited = {name: getattr(obj, name) for name in form.changed_data if name in columns}
         if not change:
+            obj.token_version = accounts.MADE_BY_STAFF
             obj.save()
         elif edited:
             accounts.administer(by=acting(request), user_id=obj.pk, **edited)

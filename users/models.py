@@ -42,7 +42,8 @@ class Digits(models.Func):
 class UserProfile(AbstractUser):
     """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
 
-    A token counts only while it bears the account's `token_version`: raising it ends every one at once.
+    A token counts only while it bears the account's `token_version`: raising it ends every one at once, and the codes
+    that wait for its number.
     """
 
     phone_number = models.CharField(

@@ -79,7 +79,7 @@ class AuthViewSet(Endpoints):
     def logout_all(self, request: Authenticated) -> None:
         """End every login of the caller.
 
-        Every refresh and access token is dead at once.
+        Every refresh and access token is dead at once, and so is a code that was sent before.
         """
         tokens.end_all(request.user)
 
@@ -122,6 +122,6 @@ class UserAdminViewSet(Endpoints):
         """Change an account: its phone, its names, whether it is active or staff.
 
         Only superusers change staff and superusers, and only they make somebody staff. A new phone, and
-        deactivation, end the account's logins.
+        deactivation, end the account's logins, and codes sent before open nothing any more.
         """
         return accounts.administer(by=request.user, user_id=int(pk), **changes)
