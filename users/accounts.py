@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 from django.shortcuts import get_object_or_404
 
 from users import audit, phones, tokens
+from users.exceptions import LastSuperuser
 from users.models import UserProfile, UserQuerySet
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ BATCH = 500
 MADE_BY_STAFF = 1
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
+# What it takes to give rights and to take them.
+IN_CHARGE = {"is_active": True, "is_staff": True, "is_superuser": True}
 
 
 def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
@@ -157,12 +160,16 @@ def set_active(user: UserProfile, active: bool) -> None:
 def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     """Change another account as staff: `phone_number` (E.164), `is_active`, rights, names. All of it or nothing.
 
-    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied, and
-    ValidationError when the phone is taken.
+    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied,
+    ValidationError when the phone is taken, and LastSuperuser.
     """
+    taken = [name for name in IN_CHARGE if not changes.get(name, True)]
+    in_charge = _in_charge() if taken else []
     user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
     if not by.is_superuser and (user.is_staff or user.is_superuser or RIGHTS & set(changes)):
         raise PermissionDenied
+    if in_charge == [user.pk]:
+        raise LastSuperuser(taken[0])
     before = {name: getattr(user, name) for name in changes}
     if "phone_number" in changes:
         assign_phone(user, changes["phone_number"])
@@ -171,6 +178,12 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     change(user, **changes)
     audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
     return user
+
+
+def _in_charge() -> list[int]:
+    """Who could undo what is done here, locked in one order: of two who put each other out at once, one stays."""
+    found = UserProfile.objects.select_for_update().filter(**IN_CHARGE)
+    return list(found.order_by("pk").values_list("pk", flat=True))
 
 
 def _free_username(phone_number: str) -> str:

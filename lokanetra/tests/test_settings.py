@@ -221,6 +221,13 @@ def test_proxies_are_believed_only_where_there_are_any():
     assert wired == "2 ('HTTP_X_FORWARDED_PROTO', 'https')"
 
 
+def test_hsts_binds_the_rest_of_a_domain_only_where_its_owner_says_so():
+    wanted = "SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD"
+    assert told(wanted) == "31536000 False False"
+    both = {"SECURE_HSTS_INCLUDE_SUBDOMAINS": "on", "SECURE_HSTS_PRELOAD": "on"}
+    assert told(wanted, **both) == "31536000 True True"
+
+
 def test_secrets_that_are_not_given_differ():
     keys = told("SECRET_KEY, settings.JWT_SIGNING_KEY, settings.OTP_PEPPER").split()
     assert len(set(keys)) == 3

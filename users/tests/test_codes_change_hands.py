@@ -1,4 +1,4 @@
-"""A code is of whoever had its number when it was asked for: once the number changes hands it opens nothing any more."""
+"""A code is of whoever had its number when it was asked for: once the number changes hands it opens nothing."""
 
 import sys
 import time
