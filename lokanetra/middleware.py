@@ -1,4 +1,4 @@
-"""What holds for every request: its id, its headers, the form of its errors, the rule of the last slash."""
+"""What holds for every request: its place, its id, its headers, the form of its errors, the rule of the last slash."""
 
 import logging
 import re
@@ -14,10 +14,13 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
+from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
+from rest_framework.settings import api_settings
 
 from lokanetra import errors, logs
 from lokanetra.addresses import address_of
+from lokanetra.env import PATH_PREFIX
 from lokanetra.parsers import ProblemRenderer
 
 logger = logging.getLogger("lokanetra.requests")
@@ -31,6 +34,41 @@ NO_FRAMES = "frame-ancestors 'none'"
 DOCUMENTATION = ("/swagger/", "/redoc/")
 OURS_ALONE = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def below_a_prefix(get_response: Handler) -> Handler:
+    """Serves the product below a path of a proxy's: links, redirects and cookies bear that path."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        prefix, outer = settings.FORCE_SCRIPT_NAME or _forwarded_prefix(request), get_script_prefix()
+        if not prefix:
+            return get_response(request)
+        _mount(request, prefix)
+        try:
+            response = get_response(request)
+        finally:
+            set_script_prefix(outer)
+        for cookie in response.cookies.values():
+            cookie["path"] = f"{prefix}/"  # what else is served by this host has no use for our sessions
+        return response
+
+    return middleware
+
+
+def _forwarded_prefix(request: HttpRequest) -> str:
+    """What the proxy says, if there is one and it says something sane."""
+    told = request.headers.get("X-Forwarded-Prefix", "").removesuffix("/")
+    return told if api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
+
+
+def _mount(request: HttpRequest, prefix: str) -> None:
+    """The proxy may strip the prefix or leave it; one that is called as a path of ours must be stripped."""
+    path = request.path_info
+    if f"{path}/".startswith(f"{prefix}/") and f"{prefix}/" not in (*PAGES, *PRIVATE):
+        path = path.removeprefix(prefix) or "/"
+    request.path_info, request.path = path, f"{prefix}{path}"
+    request.META |= {"PATH_INFO": path, "SCRIPT_NAME": prefix}
+    set_script_prefix(prefix)
 
 
 def request_id(get_response: Handler) -> Handler:

@@ -139,6 +139,7 @@ def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
         ("CLIENT_IPV6_PREFIX", "/64"),
         ("CLIENT_IPV6_PREFIX", "0"),
         ("CLIENT_IPV6_PREFIX", "129"),
+        *(("SCRIPT_NAME", path) for path in ("pay", "//pay", "/pay//", "/../pay", "/pay/.", "https://x", "/a b")),
         ("API_RATE_LIMIT", "600"),
         ("API_RATE_LIMIT", "0/min"),
         ("API_RATE_LIMIT", "600/fortnight"),
@@ -194,6 +195,15 @@ def test_an_empty_variable_is_not_set(monkeypatch, empty):
 def test_a_rate_is_calls_in_seconds(monkeypatch, value, read):
     monkeypatch.setenv("A_RATE", value)
     assert env.rate("A_RATE", "1/s") == read
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("", None), ("/", None), ("/pay", "/pay"), ("/pay/", "/pay"), ("/a/b-c_d.e~1", "/a/b-c_d.e~1")],
+)
+def test_a_prefix_has_no_slash_at_its_end(monkeypatch, value, read):
+    monkeypatch.setenv("A_PREFIX", value)
+    assert env.path_prefix("A_PREFIX") == read
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/x.sqlite3", "sqlite:////srv/x.sqlite3"])
