@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
@@ -37,6 +38,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         if name in models
     ]
     return [{"items": links}]
+
+
+def documentation(request: HttpRequest) -> str:
+    """Where the console's link to the outside leads."""
+    return reverse("swagger")
 
 
 class CappedPaginator(Paginator):

@@ -18,6 +18,9 @@ from dotenv import load_dotenv
 BASE_DIR = Path(__file__).resolve().parent.parent
 load_dotenv(BASE_DIR / ".env")
 
+# Where something may be served: no other host, no way up, nothing that would need escaping.
+PATH_PREFIX = "(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
+
 _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True}
 _BOOLEANS |= {"false": False, "off": False, "no": False, "0": False}
 
@@ -42,6 +45,16 @@ def boolean(name: str, default: bool) -> bool:
 def integer(name: str, default: int) -> int:
     """A whole number, zero or more."""
     return int(_matching(name, r"[0-9]{1,9}", "a whole number", str(default)))
+
+
+def prefix_length(name: str, default: int) -> int:
+    """How many bits of an IPv6 address name a network."""
+    return int(_matching(name, r"[1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]", "a whole number from 1 to 128", str(default)))
+
+
+def path_prefix(name: str) -> str | None:
+    """A path such as `/pay`, without a slash at its end; None for the root."""
+    return _matching(name, rf"({PATH_PREFIX})?/?", "a path such as /pay", "/").rstrip("/") or None
 
 
 def money(name: str, default: str) -> Decimal:

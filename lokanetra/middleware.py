@@ -1,6 +1,7 @@
-"""What holds for every request: its id, its headers, the form of its errors, the rule of the last slash."""
+"""What holds for every request: its place, its id, its headers, the form of its errors, the rule of the last slash."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,13 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
+from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
+from rest_framework.settings import api_settings
 
 from lokanetra import errors, logs
+from lokanetra.addresses import address_of
+from lokanetra.env import PATH_PREFIX
 from lokanetra.parsers import ProblemRenderer
 
 logger = logging.getLogger("lokanetra.requests")
@@ -28,6 +33,41 @@ NO_FRAMES = "frame-ancestors 'none'"
 # The pages of the documentation need nothing but what we serve; ReDoc would fetch a picture from its maker.
 DOCUMENTATION = ("/swagger/", "/redoc/")
 OURS_ALONE = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+
+
+def below_a_prefix(get_response: Handler) -> Handler:
+    """Serves the product below a path of a proxy's: links, redirects and cookies bear that path."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        prefix, outer = settings.FORCE_SCRIPT_NAME or _forwarded_prefix(request), get_script_prefix()
+        if not prefix:
+            return get_response(request)
+        _mount(request, prefix)
+        try:
+            response = get_response(request)
+        finally:
+            set_script_prefix(outer)
+        for cookie in response.cookies.values():
+            cookie["path"] = f"{prefix}/"  # what else is served by this host has no use for our sessions
+        return response
+
+    return middleware
+
+
+def _forwarded_prefix(request: HttpRequest) -> str:
+    """What the proxy says, if there is one and it says something sane."""
+    told = request.headers.get("X-Forwarded-Prefix", "").removesuffix("/")
+    return told if api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
+
+
+def _mount(request: HttpRequest, prefix: str) -> None:
+    """The proxy may strip the prefix or leave it; one that is called as a path of ours must be stripped."""
+    path = request.path_info
+    if f"{path}/".startswith(f"{prefix}/") and f"{prefix}/" not in (*PAGES, *PRIVATE):
+        path = path.removeprefix(prefix) or "/"
+    request.path_info, request.path = path, f"{prefix}{path}"
+    request.META |= {"PATH_INFO": path, "SCRIPT_NAME": prefix}
+    set_script_prefix(prefix)
 
 
 def request_id(get_response: Handler) -> Handler:
@@ -46,17 +86,25 @@ def request_id(get_response: Handler) -> Handler:
 
 
 def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[str, Any]:
-    """The route, not the path: that one may hold what a log must not. The user, if the request needed to know, and the
-    transaction that the answer is about: a payment has no line of its own."""
-    user, answer = request.__dict__.get("user"), getattr(response, "data", None)
+    """The route, not the path: that one may hold what a log must not. Where it came from, for whoever looks for an
+    attacker; and the transaction that the answer is about: a payment has no line of its own."""
+    answer, address = getattr(response, "data", None), address_of(request)
     return {
         "method": request.method,
         "route": getattr(request.resolver_match, "route", None),
         "status": response.status_code,
         "milliseconds": round((time.perf_counter() - start) * 1000, 1),
-        "user": None if isinstance(user, SimpleLazyObject) else getattr(user, "pk", None),
+        "user": _user_id(request),
+        "address": str(address) if address else None,
         "transaction": answer.get("transaction_id") if isinstance(answer, dict) else None,
     }
+
+
+def _user_id(request: HttpRequest) -> int | None:
+    """Who it is, if the request needed to know: to ask now would be a query."""
+    user = request.__dict__.get("user")
+    known = request.__dict__.get("_cached_user") if isinstance(user, SimpleLazyObject) else user
+    return getattr(known, "pk", None)
 
 
 def headers(get_response: Handler) -> Handler:

@@ -150,11 +150,12 @@ class Application:
             return refusal(scope, 503)
 
     def _slots_for(self, scope: Any) -> tuple[Slots, dict[str, float]]:
-        if scope.path == "/readyz":
+        path = scope.path.removeprefix(settings.FORCE_SCRIPT_NAME or "")
+        if path == "/readyz":
             return self.ready, READY
-        if scope.path == "/healthz":
+        if path == "/healthz":
             return self.alive, {}
-        if scope.path.startswith(settings.STATIC_URL):
+        if path.startswith(settings.STATIC_URL):
             return self.files, {}
         return (self.reads if scope.method in ("GET", "HEAD") else self.writes), {}
 

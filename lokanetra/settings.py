@@ -41,6 +41,8 @@ OTP_SENDS_CAPPED = not DEBUG
 
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/min")
 NUM_PROXIES = env.integer("NUM_PROXIES", 0)
+# What a provider gives to one line at the least; some give a /56 to each.
+CLIENT_IPV6_PREFIX = env.prefix_length("CLIENT_IPV6_PREFIX", 64)
 
 # --- Applications ---------------------------------------------------------------------------------
 
@@ -65,6 +67,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "lokanetra.middleware.below_a_prefix",
     "lokanetra.middleware.request_id",
     "lokanetra.middleware.headers",
     "lokanetra.middleware.problems",
@@ -173,7 +176,7 @@ UNFOLD = {
     "SITE_HEADER": "Lokanetra",
     "SITE_SYMBOL": "account_balance_wallet",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": ICON}],
-    "SITE_URL": "/swagger/",
+    "SITE_URL": "lokanetra.admin.documentation",
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "transactions.front.page",
     "LOGIN": {"form": "users.forms.LoginForm"},
@@ -183,6 +186,8 @@ LOGIN_REDIRECT_URL = "admin:index"
 
 # --- The web ---------------------------------------------------------------------------------------
 
+# The path at which a proxy serves the product, where it is not the root; without it, what `X-Forwarded-Prefix` says.
+FORCE_SCRIPT_NAME = env.path_prefix("SCRIPT_NAME")
 ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.listing("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.listing("CORS_ALLOWED_ORIGINS")
@@ -190,12 +195,16 @@ CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-ke
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Retry-After", "X-Request-Id"]
 
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$", r"(^|/)readyz$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
-SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
-SECURE_HSTS_PRELOAD = not DEBUG
+# These bind all of the domain, whoever else serves there, for a year and more: for its owner to say, not for us.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", False)
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_SECURE = not DEBUG
+# Seconds. A console that was left open in the evening is closed in the morning.
+SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
 
@@ -208,6 +217,12 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / ".static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "lokanetra.staticfiles.BelowThePrefix"},
+}
+# Where they are found, whatever the prefix in front.
+WHITENOISE_STATIC_PREFIX = STATIC_URL
 
 LOGGING = {
     "version": 1,

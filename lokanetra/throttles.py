@@ -8,6 +8,8 @@ from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from lokanetra.addresses import client_of
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +32,7 @@ class RateLimit(BaseThrottle):
         calls, seconds = settings.API_RATE_LIMIT
         window, elapsed = divmod(time.time(), seconds)
         self.remaining = seconds - elapsed
-        key = f"rate:{request.user.pk or self.get_ident(request)}:{window:.0f}"
+        key = f"rate:{request.user.pk or client_of(request)}:{window:.0f}"
         try:
             return self._count(key, seconds) <= calls
         except _faults() as fault:

@@ -41,6 +41,6 @@ urlpatterns = [
     path("swagger.json", Documentation.as_view(page="SchemaJSON"), name="schema"),
     path("swagger/", Documentation.as_view(page="Swagger"), name="swagger"),
     path("redoc/", Documentation.as_view(page="ReDoc"), name="redoc"),
-    path("", csrf_exempt(RedirectView.as_view(url="/swagger/", http_method_names=["get", "head"]))),
+    path("", csrf_exempt(RedirectView.as_view(pattern_name="swagger", http_method_names=["get", "head"]))),
     path("", include(health.urls)),
 ]

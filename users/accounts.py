@@ -12,14 +12,19 @@ from django.db.transaction import atomic
 from django.shortcuts import get_object_or_404
 
 from users import audit, phones, tokens
+from users.exceptions import LastSuperuser
 from users.models import UserProfile, UserQuerySet
 
 logger = logging.getLogger(__name__)
 
 # What one statement takes: SQLite allows few parameters in one.
 BATCH = 500
+# The first `token_version` of an account that no login made: a code sent before to its number does not open it.
+MADE_BY_STAFF = 1
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
+# What it takes to give rights and to take them.
+IN_CHARGE = {"is_active": True, "is_staff": True, "is_superuser": True}
 
 
 def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
@@ -43,17 +48,26 @@ def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfi
 @atomic
 def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
     """An account that a superuser creates, as `create` does."""
-    user = create(**fields)
+    user = create(token_version=MADE_BY_STAFF, **fields)
     given = {"username": user.username, **fields}
     audit.record(user_id=by.pk, on=user, what="account", flag=ADDITION, before=None, after=given)
     return user
 
 
+def holder(phone_number: str) -> UserProfile | None:
+    """The account that has an E.164 number."""
+    return UserProfile.objects.filter(phone_number=phone_number).first()
+
+
+def locked(phone_number: str) -> UserProfile | None:
+    """The same, until the end of the transaction: who ends its logins meanwhile waits, and ends also a new one."""
+    return UserProfile.objects.select_for_update().filter(phone_number=phone_number).first()
+
+
 def of_phone(phone_number: str) -> UserProfile:
-    """The account of an E.164 number, made at its first login. Parallel first logins get the same one."""
+    """The account of an E.164 number, locked, made at its first login. Parallel first logins get the same one."""
     for _ in range(3):  # another login may take the number, or the username, between look and leap
-        found = UserProfile.objects.filter(phone_number=phone_number).first()
-        if found:
+        if found := locked(phone_number):
             return found
         try:
             with atomic():
@@ -146,12 +160,16 @@ def set_active(user: UserProfile, active: bool) -> None:
 def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     """Change another account as staff: `phone_number` (E.164), `is_active`, rights, names. All of it or nothing.
 
-    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied, and
-    ValidationError when the phone is taken.
+    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied,
+    ValidationError when the phone is taken, and LastSuperuser.
     """
+    taken = [name for name in IN_CHARGE if not changes.get(name, True)]
+    in_charge = _in_charge() if taken else []
     user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
     if not by.is_superuser and (user.is_staff or user.is_superuser or RIGHTS & set(changes)):
         raise PermissionDenied
+    if in_charge == [user.pk]:
+        raise LastSuperuser(taken[0])
     before = {name: getattr(user, name) for name in changes}
     if "phone_number" in changes:
         assign_phone(user, changes["phone_number"])
@@ -160,6 +178,12 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     change(user, **changes)
     audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
     return user
+
+
+def _in_charge() -> list[int]:
+    """Who could undo what is done here, locked in one order: of two who put each other out at once, one stays."""
+    found = UserProfile.objects.select_for_update().filter(**IN_CHARGE)
+    return list(found.order_by("pk").values_list("pk", flat=True))
 
 
 def _free_username(phone_number: str) -> str:

@@ -18,6 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from lokanetra.actions import acting
 from lokanetra.admin import ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin
 from users import accounts, audit, phones
+from users.exceptions import LastSuperuser
 from users.filters import PhoneFormField
 from users.models import OTP, Login, UserProfile, UserQuerySet
 
@@ -90,9 +91,11 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return super().changeform_view(request, *args, **kwargs)
+        except LastSuperuser as refused:
+            self.message_user(request, " ".join(refused.messages), messages.ERROR)
         except (IntegrityError, ValidationError):
             self.message_user(request, "This phone number or username was taken just now.", messages.ERROR)
-            return HttpResponseRedirect(request.path)
+        return HttpResponseRedirect(request.path)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_superuser:  # it would outlive the day on which the account gets rights
@@ -103,9 +106,12 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         columns = {field.name for field in obj._meta.concrete_fields}
         edited = {name: getattr(obj, name) for name in form.changed_data if name in columns}
         if not change:
+            obj.token_version = accounts.MADE_BY_STAFF
             obj.save()
         elif edited:
             accounts.administer(by=acting(request), user_id=obj.pk, **edited)
+            if obj == request.user and {"phone_number", "is_active"} & set(edited):
+                self.message_user(request, "Your logins have ended, this one too: log in again.", messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """What was changed here and not by `accounts`, which logs what it does."""

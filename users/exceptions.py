@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from django.core.exceptions import ValidationError
 from rest_framework import status
 
 from lokanetra.errors import Problem
@@ -46,6 +47,13 @@ class TooManyRequests(Problem):
     def __init__(self, wait: float) -> None:
         self.wait = max(1, ceil(wait))
         super().__init__(f"Too many requests. Try again in {self.wait} seconds.")
+
+
+class LastSuperuser(ValidationError):
+    """Raised when a change would leave no active superuser, who alone could undo it."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__({field: "This is the last active superuser: make another one first."})
 
 
 class SMSUnavailable(Problem):

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
 
+from lokanetra.addresses import client_of
 from users import limits
 from users.exceptions import TooManyRequests
 from users.limits import Limit
@@ -24,7 +25,7 @@ class LoginForm(AuthenticationForm):
         return cleaned
 
     def _count(self) -> list[limits.Hit]:
-        address = limits.address_of(self.request)
+        address = client_of(self.request)
         caller = f"{self.cleaned_data.get('username', '')} {address}"
         try:
             return limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])

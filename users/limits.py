@@ -9,7 +9,6 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
-from rest_framework.throttling import BaseThrottle
 
 from users.exceptions import TooManyRequests
 from users.models import Counter
@@ -38,11 +37,6 @@ class Hit:
     name: str
     key: str
     window_start: datetime
-
-
-def address_of(request: Any) -> str:
-    """The client's address, as far as `NUM_PROXIES` proxies are believed."""
-    return BaseThrottle().get_ident(request) or ""
 
 
 def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:

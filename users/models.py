@@ -42,7 +42,8 @@ class Digits(models.Func):
 class UserProfile(AbstractUser):
     """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
 
-    A token counts only while it bears the account's `token_version`: raising it ends every one at once.
+    A token counts only while it bears the account's `token_version`: raising it ends every one at once, sessions of
+    the console and the codes that wait for its number too.
     """
 
     phone_number = models.CharField(
@@ -71,6 +72,10 @@ class UserProfile(AbstractUser):
     def phone(self) -> str | None:
         """The phone number as people write it."""
         return self.phone_number and phones.show(self.phone_number)
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What Django compares at each request of a session, and with which secrets."""
+        return f"{self.token_version}.{super()._get_session_auth_hash(secret)}"  # type: ignore[misc]
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with atomic():  # the account and its wallet, or neither

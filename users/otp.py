@@ -1,5 +1,6 @@
 """One-time passwords: issue and verify. Every number of the policy stands at the top with its reason.
 
+A code is bound to whoever had its number when it was asked for, and dies when that is no longer so: `_bindings`.
 Counts are committed rows, changed by one statement before anything is compared: parallel guesses each count.
 """
 
@@ -32,6 +33,9 @@ LIFETIME = timedelta(minutes=5)
 MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
 LONGEST_COOLDOWN = timedelta(minutes=5)
+
+# What a code is bound to that was asked for while no account had the number.
+NOBODY = "nobody"
 
 UNLIMITED = sys.maxsize
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -92,9 +96,9 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
     """
     caller = f"{phone_number} {address}"
     guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
-    otp = _matching(phone_number, code)
+    matching = _matching(phone_number, code)
     with atomic():
-        user = _use(otp) if otp else None
+        user = _use(*matching) if matching else None
         pair = tokens.issue(user) if user else None
     if user is None or pair is None:
         logger.info("login of …%s failed", phone_number[-2:])
@@ -105,39 +109,59 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
     return user, pair
 
 
-def _matching(phone_number: str, code: str) -> OTP | None:
-    """The newest code sent to the number, if it is this one and has tries left. A try counts before it is compared."""
+def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
+    """The newest code sent to the number and what it is bound to, if it is this one, has tries left and may open what
+    has the number now. A try counts before it is compared."""
     newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id").first()
     # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
     otp = newest or OTP(pk=0, salt="", code_hash="")
     counted = OTP.objects.filter(
         pk=otp.pk, attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
     ).update(attempts=F("attempts") + 1)
-    matches = hmac.compare_digest(otp.code_hash, _hash(phone_number, otp.salt, code))
-    return otp if counted and matches else None
+    bindings = _bindings(accounts.holder(phone_number))
+    hashes = [_hash(phone_number, bound_to, otp.salt, code) for bound_to in bindings]
+    matches = [hmac.compare_digest(otp.code_hash, hashed) for hashed in hashes]
+    return (otp, bindings[matches.index(True)]) if counted and any(matches) else None
 
 
-def _use(otp: OTP) -> UserProfile | None:
-    """The account that the code logs in: of parallel uses one wins. None for the others and the deactivated."""
-    won = OTP.objects.filter(pk=otp.pk, used_at=None).update(used_at=timezone.now())
-    user = accounts.of_phone(otp.phone_number) if won else None
-    return user if user and user.is_active else None
+def _use(otp: OTP, bound_to: str) -> UserProfile | None:
+    """The account that the code logs in: of parallel uses one wins. None for the others, the deactivated, and for an
+    account that got the number since the code was compared."""
+    if not OTP.objects.filter(pk=otp.pk, used_at=None).update(used_at=timezone.now()):
+        return None
+    find = accounts.of_phone if bound_to == NOBODY else accounts.locked
+    user = find(otp.phone_number)
+    return user if user and user.is_active and bound_to in _bindings(user) else None
+
+
+def _bindings(holder: UserProfile | None) -> list[str]:
+    """What the codes are bound to that may open this account; a new code is bound to the first.
+
+    `token_version` rises with all that ends an account's logins at once: another number, none, deactivation, a log-out
+    everywhere. Codes from before are dead then, also those under way. A code for a number without an account opens
+    the one that a login has made since, but none that staff gave the number to.
+    """
+    if holder is None:
+        return [NOBODY]
+    own = f"{holder.pk}.{holder.token_version}"
+    return [own] if holder.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
 
 
 def _store(phone_number: str, code: str) -> OTP:
     now, salt = timezone.now(), secrets.token_hex(16)
+    bound_to = _bindings(accounts.holder(phone_number))[0]
     return OTP.objects.create(
         phone_number=phone_number,
         salt=salt,
-        code_hash=_hash(phone_number, salt, code),
+        code_hash=_hash(phone_number, bound_to, salt, code),
         created_at=now,
         expires_at=now + LIFETIME,
     )
 
 
-def _hash(phone_number: str, salt: str, code: str) -> str:
+def _hash(phone_number: str, bound_to: str, salt: str, code: str) -> str:
     """Keyed, because a million codes are tried at once against any hash that needs no secret."""
-    message = f"{phone_number}:{salt}:{code}".encode()
+    message = f"{phone_number}:{bound_to}:{salt}:{code}".encode()
     return hmac.new(settings.OTP_PEPPER.encode(), message, hashlib.sha256).hexdigest()
 
 

@@ -7,12 +7,12 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from lokanetra.addresses import client_of
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import NumberedPages
 from users import accounts, otp, serializers, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable, TokenNotValid, TokenReused, TooManyRequests
 from users.filters import UserFilter
-from users.limits import address_of
 from users.models import UserProfile, UserQuerySet
 from users.permissions import Authenticated, IsStaff, IsSuperuser, MayChangeUsers
 
@@ -32,7 +32,7 @@ class AuthViewSet(Endpoints):
         The code works once, for five minutes, and replaces the one sent before. The answer is the same whether
         or not the number has an account. Only a server in development mode answers with the code itself.
         """
-        return otp.send(phone_number=phone_number, address=address_of(request))
+        return otp.send(phone_number=phone_number, address=client_of(request))
 
     @action(detail=False, methods=["post"], url_path="verify-otp")
     @endpoint(
@@ -47,7 +47,7 @@ class AuthViewSet(Endpoints):
         The first login of a number creates its account and its wallet. The access token lives ten minutes,
         the refresh token seven days.
         """
-        user, pair = otp.verify(**login, address=address_of(request))
+        user, pair = otp.verify(**login, address=client_of(request))
         return {**pair, "user": user}
 
     @action(detail=False, methods=["post"], url_path="token/refresh")
@@ -79,7 +79,7 @@ class AuthViewSet(Endpoints):
     def logout_all(self, request: Authenticated) -> None:
         """End every login of the caller.
 
-        Every refresh and access token is dead at once.
+        Every refresh and access token is dead at once, and so is a code that was sent before.
         """
         tokens.end_all(request.user)
 
@@ -122,6 +122,6 @@ class UserAdminViewSet(Endpoints):
         """Change an account: its phone, its names, whether it is active or staff.
 
         Only superusers change staff and superusers, and only they make somebody staff. A new phone, and
-        deactivation, end the account's logins.
+        deactivation, end the account's logins, and codes sent before open nothing any more.
         """
         return accounts.administer(by=request.user, user_id=int(pk), **changes)

@@ -6,6 +6,7 @@ import sys
 from http.client import HTTPConnection
 
 import pytest
+from django.test import Client
 
 from lokanetra.logs import JSONFormatter, mask
 from lokanetra.tests.live import Live
@@ -78,6 +79,40 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
         "status": 200,
         "milliseconds": 0,
         "user": 0,
+        "address": "127.0.0.1",
         "transaction": paid.body["transaction_id"],
     }
     assert any(line["message"] == "login of …33 failed" for line in lines)
+
+
+# --- Who and where from ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(caplog):
+    """The fields of the last request's line."""
+    caplog.set_level("INFO", "lokanetra.requests")
+    return lambda: [record for record in caplog.records if record.name == "lokanetra.requests"][-1].fields
+
+
+def test_a_request_is_logged_with_the_address_of_its_client(settings, nobody, told):
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    nobody.get("/healthz", HTTP_X_FORWARDED_FOR="192.0.2.1, 203.0.113.8:5000")
+    assert told()["address"] == "203.0.113.8"
+
+
+def test_a_request_of_the_console_is_logged_with_its_user(boss, told):
+    console = Client()
+    console.force_login(boss)
+    console.get("/admin/")
+    assert told()["user"] == boss.pk
+    console.get("/auth/admin/users/")
+    assert told()["user"] == boss.pk
+
+
+def test_nobody_is_asked_for_the_sake_of_the_log(boss, told, django_assert_num_queries):
+    console = Client()
+    console.force_login(boss)
+    with django_assert_num_queries(0):
+        console.get("/healthz")
+    assert told()["user"] is None

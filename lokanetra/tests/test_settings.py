@@ -139,6 +139,10 @@ def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
         ("NUM_PROXIES", "١"),
         ("WALLET_MAX_AMOUNT", "1,000.00"),
         ("WALLET_MAX_BALANCE", "NaN"),
+        ("CLIENT_IPV6_PREFIX", "/64"),
+        ("CLIENT_IPV6_PREFIX", "0"),
+        ("CLIENT_IPV6_PREFIX", "129"),
+        *(("SCRIPT_NAME", path) for path in ("pay", "//pay", "/pay//", "/../pay", "/pay/.", "https://x", "/a b")),
         ("API_RATE_LIMIT", "600"),
         ("API_RATE_LIMIT", "0/min"),
         ("API_RATE_LIMIT", "600/fortnight"),
@@ -196,6 +200,15 @@ def test_a_rate_is_calls_in_seconds(monkeypatch, value, read):
     assert env.rate("A_RATE", "1/s") == read
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("", None), ("/", None), ("/pay", "/pay"), ("/pay/", "/pay"), ("/a/b-c_d.e~1", "/a/b-c_d.e~1")],
+)
+def test_a_prefix_has_no_slash_at_its_end(monkeypatch, value, read):
+    monkeypatch.setenv("A_PREFIX", value)
+    assert env.path_prefix("A_PREFIX") == read
+
+
 @pytest.mark.parametrize("url", ["sqlite:///data/x.sqlite3", "sqlite:////srv/x.sqlite3"])
 def test_a_relative_sqlite_path_is_relative_to_the_project(monkeypatch, tmp_path, url):
     monkeypatch.chdir(tmp_path)
@@ -219,6 +232,13 @@ def test_proxies_are_believed_only_where_there_are_any():
     assert told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER") == "0 None"
     wired = told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER", NUM_PROXIES="2")
     assert wired == "2 ('HTTP_X_FORWARDED_PROTO', 'https')"
+
+
+def test_hsts_binds_the_rest_of_a_domain_only_where_its_owner_says_so():
+    wanted = "SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD"
+    assert told(wanted) == "31536000 False False"
+    both = {"SECURE_HSTS_INCLUDE_SUBDOMAINS": "on", "SECURE_HSTS_PRELOAD": "on"}
+    assert told(wanted, **both) == "31536000 True True"
 
 
 def test_secrets_that_are_not_given_differ():

@@ -5,6 +5,13 @@ import json
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+
+from lokanetra.tests.live import at_once
+from users import accounts
+from users.exceptions import LastSuperuser
+from users.models import UserProfile
 
 URL = "/auth/admin/users/{}/"
 
@@ -73,3 +80,74 @@ def test_a_flag_is_a_json_boolean(boss, asha, as_user, value):
 
 def test_an_account_that_is_not_there_is_404(boss, as_user):
     assert as_user(boss).patch(URL.format(10**17), {"first_name": "X"}).status_code == 404
+
+
+# --- Somebody stays in charge ----------------------------------------------------------------------------
+
+
+def in_charge():
+    return UserProfile.objects.filter(is_active=True, is_staff=True, is_superuser=True).count()
+
+
+@pytest.fixture
+def second(db):
+    """Another superuser."""
+    return UserProfile.objects.create_superuser("second", password="correct horse")
+
+
+@pytest.mark.parametrize("field", ["is_active", "is_staff"])
+def test_the_last_superuser_does_not_put_himself_out(boss, as_user, field):
+    client = as_user(boss)
+    answer = client.patch(URL.format(boss.pk), {field: False, "first_name": "Gone"})
+    assert (answer.status_code, answer.json()["code"], list(answer.json()["errors"])) == (
+        400,
+        "validation_error",
+        [field],
+    )
+    boss.refresh_from_db()
+    assert (in_charge(), boss.first_name) == (1, "")
+    assert client.get("/auth/me/").status_code == 200
+
+
+@pytest.mark.parametrize("field", ["is_active", "is_staff", "is_superuser"])
+def test_nor_in_the_console(boss, field):
+    console = Client()
+    console.force_login(boss)
+    form = {"username": "boss", "phone_number": "9555555555", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
+    path = f"/admin/users/userprofile/{boss.pk}/change/"
+    refused = console.post(path, {name: value for name, value in form.items() if name != field}, follow=True)
+    assert refused.redirect_chain == [(path, 302)]
+    assert "last active superuser" in refused.content.decode()
+    assert in_charge() == 1
+
+
+@pytest.mark.parametrize("spoilt", [{"is_active": False}, {"is_staff": False}])
+def test_one_who_is_out_himself_does_not_count(boss, second, as_user, spoilt):
+    accounts.change(second, **spoilt)
+    assert as_user(boss).patch(URL.format(boss.pk), {"is_active": False}).status_code == 400
+
+
+def test_with_another_superuser_one_may_go(boss, second, as_user):
+    assert as_user(boss).patch(URL.format(boss.pk), {"is_active": False}).status_code == 200
+    assert in_charge() == 1
+
+
+def test_who_may_not_is_told_nothing_of_superusers(support, boss, as_user):
+    assert as_user(support).patch(URL.format(boss.pk), {"is_active": False}).status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_put_each_other_out_at_once_one_stays(boss, second):
+    def put_out(by, other):
+        try:
+            accounts.administer(by=by, user_id=other.pk, is_active=False)
+            return "out"
+        except LastSuperuser:
+            return "refused"
+        finally:
+            connection.close()
+
+    for _ in range(5):
+        UserProfile.objects.filter(is_superuser=True).update(is_active=True)
+        told = at_once(lambda: put_out(boss, second), lambda: put_out(second, boss))
+        assert (sorted(told), in_charge()) == (["out", "refused"], 1)

@@ -1,0 +1,9 @@
+"""Static files, under the path at which the present request found the product."""
+
+from django.contrib.staticfiles.storage import StaticFilesStorage
+from django.urls import get_script_prefix
+
+
+class BelowThePrefix(StaticFilesStorage):
+    def url(self, name: str | None) -> str:
+        return get_script_prefix().rstrip("/") + super().url(name)
