@@ -6,6 +6,7 @@ import re
 import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from select import select
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -23,6 +24,32 @@ def id_of_request(given: str | None) -> str:
 def mask(text: str) -> str:
     """The text without tokens, and with the last two digits of phone numbers only."""
     return PHONE.sub(r"…\1", TOKEN.sub("[token]", text))
+
+
+class NonBlockingHandler(logging.StreamHandler):
+    """Writes lines as long as somebody takes them: a collector that hangs would keep every request waiting.
+
+    Lines that nobody takes are lost, and counted in the next one that is taken.
+    """
+
+    lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._is_taken():
+            self.lost += 1
+            return
+        if self.lost:
+            lost, self.lost = self.lost, 0
+            super().emit(logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": f"{lost} lines lost"}))
+        super().emit(record)
+
+    def _is_taken(self) -> bool:
+        """A pipe is writable while some thousand bytes have room in it; a file always."""
+        try:
+            _, writable, _ = select([], [self.stream], [], 0)
+        except (OSError, ValueError):  # no file at all, as in tests
+            return True
+        return bool(writable)
 
 
 class RequestIdFilter(logging.Filter):

@@ -17,7 +17,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
 from rest_framework.settings import api_settings
 
-from lokanetra import errors, logs
+from lokanetra import database, errors, logs
 from lokanetra.addresses import address_of
 from lokanetra.env import PATH_PREFIX
 from lokanetra.parsers import ProblemRenderer
@@ -135,7 +135,18 @@ def problems(get_response: Handler) -> Handler:
             return response
         return errors.from_status(request, response)
 
+    middleware.process_exception = database_away  # type: ignore[attr-defined]
     return middleware
+
+
+def database_away(request: HttpRequest, fault: Exception) -> HttpResponse | None:
+    """A page that needs a database which is not there says so, and asks to come again."""
+    if not database.is_away(fault):
+        return None
+    logger.error("server_busy: %s", fault)
+    return HttpResponse(
+        "The database does not answer. Try again in a moment.", status=503, headers={"Retry-After": "1"}
+    )
 
 
 class SlashMiddleware(CommonMiddleware):

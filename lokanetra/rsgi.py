@@ -41,8 +41,8 @@ READY = {"patience": 0.3, "deadline": 1.5}
 # Seconds for a body to arrive, and how many bodies may be on their way at once.
 BODY_DEADLINE = 10.0
 MOST_BODIES = 512
-# Bytes. No request of ours has as many: a longer body is not read to its end, and refused as too large.
-LONGEST_BODY = 2_500_000
+# Bytes. No request of ours has as many; so many more are read, lest the refusal does not reach who still sends.
+LONGEST_BODY, LONGEST_READ = 256 * 1024, 2_500_000
 # Seconds in which a client must take each part of a file.
 PART_DEADLINE = 60.0
 
@@ -53,6 +53,10 @@ class SlowBody(Exception):
     """Raised when a body does not arrive in time, or makes room for others."""
 
 
+class LongBody(Exception):
+    """Raised when a body is longer than any request of ours."""
+
+
 class Bodies:
     """Reads bodies. When too many are on their way, the one that has been for longest makes room: clients that send
     slowly, however many they are, keep nobody out who sends at once."""
@@ -61,7 +65,7 @@ class Bodies:
         self.deadlines: dict[asyncio.Timeout, None] = {}
 
     async def read(self, scope: Any, protocol: Any) -> bytes:
-        """The body, or its beginning where it is too long. Raises SlowBody."""
+        """Raises SlowBody and LongBody."""
         length = scope.headers.get("content-length")
         if length == "0" or (length is None and "transfer-encoding" not in scope.headers):
             return b""
@@ -84,11 +88,15 @@ class Bodies:
 
 
 async def _body(protocol: Any) -> bytes:
-    body = bytearray()
+    body, size = bytearray(), 0
     async for part in protocol:
-        body += part
-        if len(body) > LONGEST_BODY:
+        size += len(part)
+        if size <= LONGEST_BODY:
+            body += part
+        elif size > LONGEST_READ:
             break
+    if size > LONGEST_BODY:
+        raise LongBody
     return bytes(body)
 
 
@@ -146,6 +154,8 @@ class Application:
             return await slots.run(partial(self._call, environ_of(scope, body)), **limits)
         except SlowBody:
             return refusal(scope, 408)
+        except LongBody:
+            return refusal(scope, 413)
         except Busy:
             return refusal(scope, 503)
 

@@ -241,7 +241,7 @@ LOGGING = {
     },
     "handlers": {
         "console": {
-            "class": "logging.StreamHandler",
+            "class": "lokanetra.logs.NonBlockingHandler",
             "filters": ["request_id", "client_error"],
             "formatter": "readable" if DEBUG else "json",
         }

@@ -30,10 +30,13 @@ LONG_LIFE = 60.0
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
 # Seconds for a worker that is told to stop to answer what is under way.
 GRACE = 10.0
-# Connections of clients that one worker holds; most of them wait.
-MOST_CLIENTS = 4096
-# Milliseconds for the head of a request to arrive, and seconds between two looks whether the supervisor lives.
-HEAD_DEADLINE, WATCH = 10_000, 1.0
+# Connections of clients that one worker holds, most of which wait; and open files that it needs beside them.
+MOST_CLIENTS, OWN_FILES = 4096, 128
+# Milliseconds for the next head of a request to arrive. Proxies keep a connection for a minute and must be the ones who
+# close it: a request that is on its way meanwhile is lost.
+HEAD_DEADLINE = 75_000
+# Seconds between two looks whether the supervisor lives.
+WATCH = 1.0
 
 
 class CannotServe(Exception):
@@ -181,7 +184,7 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_DEADLINE),
         websockets=False,
         backlog=1024,
-        backpressure=MOST_CLIENTS,
+        backpressure=_most_clients(),
         log_enabled=False,
     )
     loop = asyncio.get_running_loop()
@@ -203,7 +206,6 @@ async def _stop_with_parent(stop: Callable[[], None]) -> None:
 def main() -> None:
     options = arguments().parse_args()
     check_address(options.host, options.port)
-    _lift_limit_of_files()
     from lokanetra.rsgi import application
 
     # What is loaded now is shared by all workers, and the collector need not look at it again and again.
@@ -238,10 +240,11 @@ def check_address(host: str, port: int) -> None:
         sys.exit(f"Cannot listen at {host}:{port}: {fault.strerror or fault}.")
 
 
-def _lift_limit_of_files() -> None:
-    """Each client is an open file, and the usual limit is a thousand."""
+def _most_clients() -> int:
+    """Each is an open file. The usual limit is a thousand, but may be lifted up to a harder one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return MOST_CLIENTS if hard == resource.RLIM_INFINITY else max(1, min(MOST_CLIENTS, hard - OWN_FILES))
 
 
 def _whole_number(most: int) -> Callable[[str], int]:

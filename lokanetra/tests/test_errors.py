@@ -2,9 +2,18 @@
 
 import json
 import re
+import sqlite3
 
+import psycopg
 import pytest
-from django.db import InterfaceError, OperationalError, connection
+from django.db import (
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
 from rest_framework.test import APIClient
 
 PROBLEM = "application/problem+json"
@@ -206,6 +215,77 @@ def test_a_database_that_is_lost_is_busy(asha, as_user, fault):
         response = client.get("/wallet/balance/")
     problem(response, 503, "server_busy")
     assert int(response["Retry-After"]) >= 1
+
+
+def test_a_page_without_its_database_says_so(boss, client):
+    client.force_login(boss)
+
+    def lost(*args, **kwargs):
+        raise OperationalError("gone")
+
+    with connection.execute_wrapper(lost):
+        response = client.get("/admin/")
+    assert (response.status_code, response["Retry-After"]) == (503, "1")
+    assert b"does not answer" in response.content
+
+
+def by_sqlite(kind: str) -> OperationalError:
+    fault = OperationalError(kind)
+    fault.__cause__ = cause = sqlite3.OperationalError(kind)
+    cause.sqlite_errorname = kind
+    return fault
+
+
+def by_postgres(kind: type[psycopg.Error], wrapped: type[Exception] = OperationalError) -> Exception:
+    fault = wrapped("cached plan must not change result type")
+    fault.__cause__ = kind()
+    return fault
+
+
+AWAY = [
+    OperationalError("gone"),
+    InterfaceError("connection already closed"),
+    *map(by_sqlite, ("SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN")),
+    by_postgres(psycopg.OperationalError),
+    by_postgres(psycopg.errors.AdminShutdown),
+    by_postgres(psycopg.errors.TooManyConnections),
+    by_postgres(psycopg.errors.QueryCanceled),
+    by_postgres(psycopg.errors.ReadOnlySqlTransaction, InternalError),
+    by_postgres(psycopg.errors.FeatureNotSupported, NotSupportedError),
+]
+OURS = [
+    by_sqlite("SQLITE_ERROR"),  # no such column
+    by_postgres(psycopg.errors.UndefinedColumn, ProgrammingError),
+    by_postgres(psycopg.errors.InFailedSqlTransaction, InternalError),
+    ProgrammingError("a bug"),
+]
+
+
+@pytest.mark.parametrize("fault", AWAY, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
+def test_a_database_that_is_away_promises_nothing_that_was_not_made_sure_of(asha, as_user, fault, monkeypatch):
+    monkeypatch.setattr(connection, "close", lambda: None)
+    answer = raised_by_profile(asha, as_user, fault)
+    problem(answer, 503, "server_busy")
+    assert "changed" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("fault", OURS, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
+def test_a_mistake_of_ours_is_not_blamed_on_the_database(asha, as_user, fault):
+    problem(raised_by_profile(asha, as_user, fault), 500, "server_error")
+
+
+def raised_by_profile(user, as_user, fault):
+    """What a change of one's own profile answers whose statement fails so."""
+    client = as_user(user)
+    client.raise_request_exception = False
+
+    def fail(execute, sql, *how):
+        if sql.startswith("UPDATE"):
+            raise fault
+        return execute(sql, *how)
+
+    with connection.execute_wrapper(fail):
+        return client.patch("/auth/me/", {"first_name": "Asha"})
 
 
 # --- Headers -----------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import os
 import sys
+import time
 from http.client import HTTPConnection
 
 import pytest
 from django.test import Client
 
-from lokanetra.logs import JSONFormatter, mask
+from lokanetra.logs import JSONFormatter, NonBlockingHandler, mask
 from lokanetra.tests.live import Live
 
 
@@ -116,3 +118,19 @@ def test_nobody_is_asked_for_the_sake_of_the_log(boss, told, django_assert_num_q
     with django_assert_num_queries(0):
         console.get("/healthz")
     assert told()["user"] is None
+
+
+def test_a_collector_that_hangs_keeps_nobody_waiting_and_is_told_what_it_missed():
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream:
+        handler = NonBlockingHandler(stream)
+        begun = time.monotonic()
+        for number in range(2000):
+            handler.emit(logging.makeLogRecord({"msg": f"line {number} {'.' * 100}"}))
+        assert time.monotonic() - begun < 2
+        assert handler.lost > 1000
+        taken, lost = os.read(reading, 1_000_000), handler.lost
+        handler.emit(logging.makeLogRecord({"msg": "again"}))
+        assert os.read(reading, 1_000_000).decode().splitlines() == [f"{lost} lines lost", "again"]
+    assert taken.decode().splitlines()[0].startswith("line 0 ")
+    os.close(reading)

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import InternalError, NotSupportedError, OperationalError, ProgrammingError, connection
 
 from lokanetra.errors import ServerBusy
 from transactions.models import Transaction
@@ -132,6 +132,78 @@ def test_a_conflict_that_stays_is_busy_after_three_tries(operations, kind):
     assert len(tries) == 3
     assert isinstance(busy.value.__cause__, OperationalError)
     assert state() == before
+
+
+def lost(kind: type[psycopg.Error] = psycopg.OperationalError, wrapped: type[Exception] = OperationalError) -> Any:
+    fault = wrapped("cached plan must not change result type")
+    fault.__cause__ = kind()
+    return fault
+
+
+def silent() -> OperationalError:
+    fault = lost()
+    fault.__cause__.is_final = True  # type: ignore[union-attr]
+    return fault
+
+
+AT_FAULT = {
+    "lost": lost(),
+    "shut down": lost(psycopg.errors.AdminShutdown),
+    "after a crash": lost(psycopg.errors.CrashShutdown),
+    "only reads": lost(psycopg.errors.ReadOnlySqlTransaction, InternalError),
+    "statement gone": lost(psycopg.errors.InvalidSqlStatementName, ProgrammingError),
+    "plan stale": lost(psycopg.errors.FeatureNotSupported, NotSupportedError),
+}
+
+
+@pytest.fixture
+def closed(monkeypatch) -> list[int]:
+    """Grows with each connection that is given up; on a database of files it goes on all the same."""
+    times: list[int] = []
+    close = connection.close
+    monkeypatch.setattr(connection, "close", lambda: (times.append(1), close())[1])
+    return times
+
+
+@pytest.mark.parametrize("kind", AT_FAULT)
+@pytest.mark.parametrize("name", MOVING)
+def test_what_broke_before_the_commit_is_tried_once_more_on_another_connection(operations, name, kind, closed):
+    before = Transaction.objects.count()
+    with fault_at(3, AT_FAULT[kind]):
+        assert not operations[name]().replayed
+    assert closed
+    assert Transaction.objects.count() - before == 1
+
+
+@pytest.mark.parametrize("fault", [*AT_FAULT.values(), silent(), lost(psycopg.errors.QueryCanceled)])
+def test_what_breaks_again_is_busy_after_the_second_try_and_changes_nothing(operations, fault, closed):
+    tries = []
+
+    def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "INSERT" in sql:
+            tries.append(sql)
+            raise fault
+        return execute(sql, params, many, context)
+
+    before = state()
+    with connection.execute_wrapper(wrapper), pytest.raises(ServerBusy):
+        operations["transfer"]()
+    assert len(tries) == (2 if fault in AT_FAULT.values() else 1)
+    assert state() == before
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_a_connection_that_breaks_while_committing_is_never_tried_again(operations, name, monkeypatch):
+    commits = []
+
+    def broken() -> None:
+        commits.append(1)
+        raise lost(psycopg.errors.AdminShutdown)
+
+    monkeypatch.setattr(connection, "_commit", broken)
+    with pytest.raises(exceptions.OutcomeUnknown):
+        operations[name]()
+    assert len(commits) == 1
 
 
 def test_a_serialization_failure_at_the_commit_is_retried(operations, monkeypatch):
