@@ -24,7 +24,7 @@ ACCOUNT = """
 from decimal import Decimal
 from users import accounts, tokens
 from wallet import services
-user = accounts.of_phone("+919800000001")
+user = accounts.create(phone_number="+919800000001")
 services.credit(user_id=user.pk, amount=Decimal("1000.00"))
 print(tokens.issue(user)["access"])
 """

@@ -3,31 +3,39 @@
 import json
 import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import chart, growth, report, throughput
+from scripts.bench import chart, growth, outside, report, throughput
 from scripts.bench.load import LONGEST_SECONDS, Failed
 
 
 def main() -> None:
     parser = arguments()
     options = parser.parse_args()
-    if options.growth and options.only:
-        parser.error("--only does not go with --growth")
+    if options.only and (options.growth or options.outside):
+        parser.error("--only does not go with --growth and --outside")
+    if options.chart and options.outside:
+        parser.error("there is no chart of --outside")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)  # what was started ends on the way out
     try:
-        result = growth.measure(options) if options.growth else throughput.measure(options)
+        result = _measure(options)
     except Failed as fault:
         sys.exit(f"bench.sh: {fault}")
-    print(report.text(result))
+    print(outside.text(result) if options.outside else report.text(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     if options.chart:
         chart.draw(result, options.chart)
+
+
+def _measure(options: Namespace) -> dict[str, Any]:
+    if options.growth:
+        return growth.measure(options)
+    return outside.measure(options) if options.outside else throughput.measure(options)
 
 
 def arguments() -> ArgumentParser:
@@ -39,6 +47,7 @@ def arguments() -> ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sqlite", action="store_true")
     kind.add_argument("--growth", action="store_true")
+    kind.add_argument("--outside", action="store_true")
     parser.add_argument("--large-wallets", type=_from_to(growth.SMALL[0], 10**7), default=1_000_000)
     parser.add_argument("--large-rows", type=_from_to(growth.SMALL[1], 10**8), default=10_000_000)
     parser.add_argument("--json", type=Path)

@@ -241,7 +241,8 @@ def measure(options: Namespace) -> dict[str, Any]:
         logins = [line.split()[1] for line in (folder / "members").read_text().splitlines()]
         found = {}
         for name, trouble in Troubles(live, gateway, postgres, proxy, redis).all().items():
-            found[name] = _during(live, logins, trouble, options.seconds)
+            asked = _during(live, logins, trouble, options.seconds)
+            found[name] = {what: _summary(answers) for what, answers in asked.items()}
             print(_line(name, found[name]), file=sys.stderr)
             wait_for(lambda: live.call("GET", "/readyz").status == 200)
             time.sleep(2)
@@ -301,25 +302,28 @@ def _ask(asked: Asked, request: Callable[[], Any]) -> None:
     asked.append((time.monotonic() - before, outcome))
 
 
+def _summary(asked: Asked) -> dict[str, Any]:
+    """Milliseconds, and how often each answer came; nothing where none came."""
+    if not asked:
+        return {}
+    took = [1e3 * seconds for seconds, _ in asked] * 2
+    cuts = quantiles(took, n=100, method="inclusive")
+    answers = dict(Counter(outcome for _, outcome in asked).most_common())
+    return {"p50": round(cuts[49]), "p99": round(cuts[98]), "longest": round(max(took)), "answers": answers}
+
+
 def text(result: dict[str, Any]) -> str:
     lines = ["| meanwhile | payments: p50, p99, longest ms | answers | healthz: longest ms | readyz: longest ms |"]
     lines.append("|---|---|---|---|---|")
     return "\n".join([*lines, *(_line(name, found) for name, found in result["outside"].items())])
 
 
-def _line(name: str, found: dict[str, Asked]) -> str:
-    cells = [name, _figures(found["payments"]), _answers(found["payments"])]
-    for check in ("healthz", "readyz"):
-        cells.append(f"{1e3 * max(found[check])[0]:.0f} ({_answers(found[check])})" if found[check] else "none")
+def _line(name: str, found: dict[str, dict[str, Any]]) -> str:
+    paid = found["payments"]
+    cells = [name, f"{paid['p50']}, {paid['p99']}, {paid['longest']}", _answers(paid)]
+    cells += [f"{found[check]['longest']} ({_answers(found[check])})" for check in ("healthz", "readyz")]
     return f"| {' | '.join(cells)} |"
 
 
-def _figures(asked: Asked) -> str:
-    took = [1e3 * seconds for seconds, _ in asked] * 2
-    cuts = quantiles(took, n=100, method="inclusive")
-    return f"{cuts[49]:.0f}, {cuts[98]:.0f}, {max(took):.0f}"
-
-
-def _answers(asked: Asked) -> str:
-    counts = Counter(outcome for _, outcome in asked)
-    return ", ".join(f"{count} × {outcome}" for outcome, count in counts.most_common())  # noqa: RUF001
+def _answers(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{count} × {outcome}" for outcome, count in figures["answers"].items())  # noqa: RUF001
