@@ -8,18 +8,23 @@
 The handler is called with the validated body as keyword arguments; what it returns is serialized by `gives`,
 and where `pages` is named, filtered and paged before; `reads` joins what other tables tell of the rows once they are
 known, for the database plans a join for all of them. Where `streams` is named instead of `gives`, all the filtered
-rows become one file. Money calls are given their idempotency `key`.
+rows become one file. Money calls are given their idempotency `key`. What a call does not know, in its body or among the
+parameters of a list, is refused by name.
+
+DRF's own `permission_classes`, `serializer_class`, `queryset` and their getters say nothing here: the contract does,
+and a method without one is refused when its class is made. Serializers are made once and shared by all requests, so
+they have neither a context nor fields that need one.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any, ClassVar, Protocol
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.db import Error
+from django.http import Http404, QueryDict
 from django.http.response import HttpResponseBase
 from django_filters import FilterSet
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -27,12 +32,13 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import ViewSet
 
 from lokanetra.errors import Problem
 from lokanetra.pagination import KeysetPages, NumberedPages
 
+KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
 PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -45,11 +51,11 @@ class IdempotencyKeyMissing(Problem):
 
 
 class IdempotencyKeyInvalid(Problem):
-    """Raised when the header is there but empty, too long or not printable ASCII."""
+    """Raised when the header is there but empty, too long or not printable ASCII, or when the key is elsewhere."""
 
     status_code = 400
     default_code = "idempotency_key_invalid"
-    default_detail = "An Idempotency-Key is 1 to 255 printable ASCII characters."
+    default_detail = "An Idempotency-Key is 1 to 255 printable ASCII characters, in a header of exactly that name."
 
 
 class File(Protocol):
@@ -77,6 +83,8 @@ class Contract:
     reads: Callable[[Any], Any] | None = None
     streams: File | None = None
     money: bool = False
+    # The service reads the account in the query that locks its wallet; until then it is believed what the token says.
+    account_checked_in_service: bool = False
 
     @property
     def is_public(self) -> bool:
@@ -86,17 +94,19 @@ class Contract:
     def is_for_staff(self) -> bool:
         return getattr(self.allow, "for_staff", False)
 
-    @property
-    def looks_up_itself(self) -> bool:
-        """A payment of one's own: its service reads the account in the query that locks the wallet."""
-        return self.money and not self.is_for_staff
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """What a list may be asked for in its address."""
+        return frozenset((*getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
 
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
-        arguments = self._body(request) if self.takes else {}
+        if self.parameters:
+            refuse_parameters(request.query_params, self.parameters)
+        arguments = self._body(request) if request.method in ("POST", "PATCH") else {}
         if self.money:
             arguments["key"] = idempotency_key(request)
-        if self.looks_up_itself:
+        if self.account_checked_in_service:
             arguments["token_version"] = request.user.token_version  # type: ignore[union-attr]
         return arguments
 
@@ -113,6 +123,7 @@ class Contract:
 
     def _body(self, request: Request) -> dict[str, Any]:
         reads = self._reads_some if request.method == "PATCH" else self._reads
+        refuse_unknown(request.data, reads.fields)
         return reads.run_validation(request.data)
 
     # Serializers are made once and shared, for making one takes longer than using it: they keep nothing of a request.
@@ -124,13 +135,11 @@ class Contract:
 
     @cached_property
     def _reads(self) -> Any:
-        assert self.takes
-        return self.takes()
+        return (self.takes or Serializer)()
 
     @cached_property
     def _reads_some(self) -> Any:
-        assert self.takes
-        return self.takes(partial=True)
+        return (self.takes or Serializer)(partial=True)
 
     def _page(self, request: Request, rows: Any) -> Response:
         assert self.pages
@@ -174,15 +183,28 @@ def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpR
     return decorate
 
 
+ROUTED = ("list", "create", "retrieve", "update", "partial_update", "destroy")
+
+
 class Endpoints(ViewSet):
     """A viewset whose methods are endpoints: who may call one stands in its contract."""
 
     http_method_names = ["get", "head", "post", "patch"]  # OPTIONS is answered before, to browsers of allowed origins
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises TypeError for a method that a request may reach and that has no contract: it would be open to all."""
+        super().__init_subclass__(**kwargs)
+        extra: Any = cls.get_extra_actions()
+        reached = [name for action in extra for name in action.mapping.values()]
+        reached += [name for name in ROUTED if hasattr(cls, name)]
+        without = [name for name in reached if not hasattr(getattr(cls, name), "contract")]
+        if without:
+            raise TypeError(f"{cls.__name__}.{without[0]} has no @endpoint, which says who may call it")
+
     def contract(self) -> Contract | None:
         """The terms of the method called; None for a method that is not allowed here, which anybody may be told."""
-        name = self.action_map.get((self.request.method or "").lower(), "")
-        return getattr(getattr(self, name, None), "contract", None)
+        name = self.action_map.get((self.request.method or "").lower())
+        return getattr(self, name).contract if name else None
 
     def get_permissions(self) -> list[BasePermission]:
         contract = self.contract()
@@ -198,10 +220,10 @@ class Endpoints(ViewSet):
     def handle_exception(self, exc: Exception) -> Response:
         """Who is out is told that before anything else, also where the service did not come to look."""
         contract = self.contract()
-        if contract and contract.looks_up_itself and self.request.auth and is_refusal(exc):
+        if contract and contract.account_checked_in_service and self.request.auth and is_refusal(exc):
             try:
-                self.request.authenticators[0].check(self.request.auth)  # type: ignore[index, union-attr]
-            except (APIException, OperationalError, InterfaceError) as out:
+                self.request.successful_authenticator.check(self.request.auth)  # type: ignore[union-attr]
+            except (APIException, Error) as out:
                 exc = out
         return super().handle_exception(exc)
 
@@ -211,13 +233,32 @@ def is_refusal(exc: Exception) -> bool:
     return isinstance(exc, Http404) or (isinstance(exc, APIException) and exc.status_code < 500)
 
 
+def refuse_unknown(given: Iterable[str], known: Container[str]) -> None:
+    """A misspelt field would be passed over, and something else be done than was meant. Raises ValidationError."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValidationError({name: ["This is not known here."] for name in unknown})
+
+
+def refuse_parameters(given: QueryDict, known: Container[str]) -> None:
+    """The same for a list, which would be unfiltered; and of two values of one filter only one would count."""
+    refuse_unknown(given, known)
+    repeated = [name for name, values in given.lists() if len(values) > 1]
+    if repeated:
+        raise ValidationError({name: ["This is there more than once."] for name in repeated})
+
+
 def idempotency_key(request: Request) -> str | None:
-    """The key of a money call, bare or quoted. An unreadable one is an error and never taken as absent."""
-    header = request.headers.get("Idempotency-Key")
-    if header is None:
+    """The key of a money call, bare or quoted. An unreadable one is an error and never taken as absent, nor is one that
+    was sent by another name or in the address."""
+    headers = [name for name in request.META if "IDEMPOT" in name and name.startswith("HTTP_")]
+    if headers not in ([], [KEY_HEADER]) or any("idempot" in name.lower() for name in request.query_params):
+        raise IdempotencyKeyInvalid("The key of a payment belongs into the header Idempotency-Key, and there alone.")
+    if not headers:
         if settings.IDEMPOTENCY_REQUIRED:
             raise IdempotencyKeyMissing
         return None
+    header = request.META[KEY_HEADER]
     quoted = len(header) >= 2 and header[0] == header[-1] == '"'
     key = header[1:-1] if quoted else header
     if not PRINTABLE_KEY.fullmatch(key):

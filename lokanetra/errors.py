@@ -92,8 +92,8 @@ def _as_api_exception(exc: Exception) -> Exception:
 def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
         errors = _by_field(exc.detail)
-        field, messages = next(iter(errors.items()))
-        return body(400, "validation_error", f"{field}: {messages[0]}", errors)
+        told = [f"{field}: {message}" for field, messages in errors.items() for message in messages]
+        return body(400, "validation_error", told[0] if told else STATUS_CODES[400][1], errors)
     if exc.status_code in (404, 405, 415):
         code, detail = STATUS_CODES[exc.status_code]
         own = getattr(exc.detail, "code", code)

@@ -136,12 +136,17 @@ class EndpointSchema(SwaggerAutoSchema):
         return [JSONParser.media_type]
 
     def get_produces(self) -> list[str]:
+        """None is promised for an answer without a body."""
         streams = self.contract.streams
-        return [streams.media_type if streams else JSONRenderer.media_type, ProblemRenderer.media_type]
+        own = streams.media_type if streams else JSONRenderer.media_type
+        return [own, ProblemRenderer.media_type] if streams or self.contract.gives else [ProblemRenderer.media_type]
 
     def get_request_body_parameters(self, consumes: Any) -> list[openapi.Parameter]:
-        takes = self.contract.takes
-        return [self.make_body_parameter(self.serializer_to_schema(takes()))] if takes else []
+        if self.contract.takes is None:
+            return []
+        schema = self.serializer_to_schema(self.contract.takes())
+        openapi.resolve_ref(schema, self.components)["additionalProperties"] = False
+        return [self.make_body_parameter(schema)]
 
     def get_query_parameters(self) -> list[openapi.Parameter]:
         filters = self.contract.filters.base_filters if self.contract.filters else {}
@@ -184,14 +189,14 @@ class EndpointSchema(SwaggerAutoSchema):
     def _errors(self) -> Iterable[Any]:
         """The endpoint's own errors, and those that follow from its kind."""
         contract = self.contract
-        if contract.takes:
+        if self.method in ("POST", "PATCH"):
             yield from (
                 exceptions.ValidationError,
                 exceptions.ParseError,
                 BodyTooLarge,
                 exceptions.UnsupportedMediaType,
             )
-        elif contract.filters:
+        elif contract.parameters:
             yield exceptions.ValidationError
         if contract.money:
             yield from (IdempotencyKeyInvalid, IdempotencyKeyMissing)

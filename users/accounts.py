@@ -175,8 +175,9 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
         assign_phone(user, changes["phone_number"])
     if "is_active" in changes:
         set_active(user, changes["is_active"])
-    change(user, **changes)
-    audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
+    if changes:
+        change(user, **changes)
+        audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
     return user
 
 

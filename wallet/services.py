@@ -102,8 +102,7 @@ def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", **cal
     """
     request = Request(user_id, TRANSFER, amount, remarks, to=to, **call)
     wallets = BOTH(user_id=user_id, to=to)
-    payer = next((wallet for wallet in wallets if wallet.user_id == user_id), None) or _nothing()
-    _check_token(payer, request)
+    payer = _callers(wallets, request)
     first = _first(request)
     if first:
         return _replay(first, request, payer.pk)
@@ -168,9 +167,7 @@ def unfreeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
 def _adjust(request: Request) -> Receipt:
     """A credit or a debit: money comes from the world outside, or leaves for it."""
     mine = request.wallet_id is None
-    wallet = _own(request.user_id) if mine else _theirs(request.wallet_id)
-    if mine:
-        _check_token(wallet, request)
+    wallet = _callers(OWN(user_id=request.user_id), request) if mine else _theirs(request.wallet_id)
     first = _first(request)
     if first:
         return _replay(first, request, wallet.pk)
@@ -203,8 +200,10 @@ FIRST = Prepared(
 )
 
 
-def _own(user_id: int) -> Wallet:
-    (wallet,) = OWN(user_id=user_id) or _nothing()
+def _callers(locked: list[Wallet], request: Request) -> Wallet:
+    """The caller's own wallet. Of a caller who is out, nothing is done or told, not even a first receipt."""
+    wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or _nothing()
+    _check_token(wallet, request)
     return wallet
 
 
@@ -342,7 +341,6 @@ def _nothing() -> NoReturn:
 
 
 def _check_token(wallet: Wallet, request: Request) -> None:
-    """Of a caller who is out, nothing is done or told, not even a first receipt."""
     user = wallet.user
     if request.token_version is not None and not (user.is_active and user.token_version == request.token_version):
         raise TokenNotValid

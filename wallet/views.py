@@ -25,6 +25,7 @@ class WalletViewSet(Endpoints):
         takes=serializers.PaymentSerializer,
         gives=serializers.ReceiptSerializer,
         money=True,
+        account_checked_in_service=True,
         errors=[exceptions.SelfCreditDisabled, *exceptions.PAYING],
     )
     def credit(self, request: Authenticated, **payment: Any) -> services.Receipt:
@@ -40,6 +41,7 @@ class WalletViewSet(Endpoints):
         takes=serializers.PaymentSerializer,
         gives=serializers.ReceiptSerializer,
         money=True,
+        account_checked_in_service=True,
         errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
     )
     def debit(self, request: Authenticated, **payment: Any) -> services.Receipt:
@@ -51,6 +53,7 @@ class WalletViewSet(Endpoints):
         takes=serializers.TransferSerializer,
         gives=serializers.ReceiptSerializer,
         money=True,
+        account_checked_in_service=True,
         errors=[
             exceptions.InsufficientFunds,
             exceptions.SelfTransfer,

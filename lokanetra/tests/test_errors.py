@@ -14,6 +14,7 @@ from django.db import (
     ProgrammingError,
     connection,
 )
+from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 PROBLEM = "application/problem+json"
@@ -184,9 +185,32 @@ def test_the_limits_of_numbers_are_those_of_amounts(asha, as_user):
         assert set(body["errors"]) == {"amount"}, amount
 
 
-@pytest.mark.parametrize("raw", [b"[" * 20_000, b"\xff", b"x" * 70_000])
-def test_a_call_that_takes_no_body_reads_none(asha, as_user, raw):
-    assert post(as_user(asha), raw, "/auth/logout-all/").status_code == 204
+@pytest.mark.parametrize(
+    "raw, refusal",
+    [
+        (b"", None),
+        (b"{}", None),
+        (b'{"refresh": "x"}', (400, "validation_error")),
+        (b"[" * 20_000, (400, "parse_error")),
+        (b"\xff", (400, "parse_error")),
+        (b"x" * 70_000, (413, "body_too_large")),
+    ],
+)
+def test_a_call_that_takes_no_fields_is_given_none(asha, as_user, raw, refusal):
+    answer = post(as_user(asha), raw, "/auth/logout-all/")
+    if refusal:
+        problem(answer, *refusal)
+    else:
+        assert answer.status_code == 204
+
+
+@pytest.mark.parametrize("empty", [{}, []])
+def test_an_error_without_a_field_is_one_all_the_same(asha, as_user, empty, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ValidationError(empty)
+
+    monkeypatch.setattr("users.accounts.change", refuse)
+    problem(as_user(asha).patch("/auth/me/", {"first_name": "Asha"}), 400, "validation_error")
 
 
 # --- Faults ------------------------------------------------------------------------------------------
@@ -300,7 +324,7 @@ def test_accept_is_ignored(asha, as_user, accept):
         "/wallet/balance/",
         "/wallet/balance/?format=xml",
         "/healthz?format=html",
-        "/transactions/?format=api",
+        "/transactions/",
     ):
         response = client.get(path, HTTP_ACCEPT=accept)
         assert (response.status_code, response["Content-Type"]) == (200, "application/json")

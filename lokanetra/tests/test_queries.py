@@ -106,5 +106,23 @@ def test_a_filter_that_cannot_be_read_is_named_and_never_passed_over(client, pat
 def test_an_id_that_names_nothing_is_not_found(client, pk):
     for path in ("/transactions/{}/", "/auth/admin/users/{}/"):
         problem(client.get(path.format(pk)), 404, "not_found")
-    for path in ("/wallet/admin/wallets/{}/credit/", "/transactions/{}/reverse/"):
-        problem(client.post(path.format(pk), {"amount": "1.00", "remarks": "x"}), 404, "not_found")
+    problem(client.post(f"/wallet/admin/wallets/{pk}/credit/", {"amount": "1.00", "remarks": "x"}), 404, "not_found")
+    problem(client.post(f"/transactions/{pk}/reverse/", {"remarks": "x"}), 404, "not_found")
+
+
+LISTS = ["/transactions/", "/transactions/export/", "/transactions/admin-list/", "/transactions/admin-export/",
+         "/wallet/admin/wallets/", "/auth/admin/users/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_parameter_that_a_list_does_not_know_is_named_and_never_passed_over(client, path):
+    for wrong in ("typ", "Type", "sender_phone_number", "format", "page ", "type[]", "type__exact"):
+        body = problem(client.get(path, {wrong: "CREDIT"}), 400, "validation_error")
+        assert list(body["errors"]) == [wrong]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_of_two_values_of_one_parameter_none_is_guessed_at(client, path):
+    name = "ordering" if "admin" in path else "type"
+    body = problem(client.get(path, QUERY_STRING=f"{name}=a&{name}=b"), 400, "validation_error")
+    assert list(body["errors"]) == [name]

@@ -82,13 +82,15 @@ def test_every_operation_has_a_summary_and_an_id_of_its_own(operations):
 def test_an_operation_shows_its_body_its_answer_and_who_may_call_it(spec, operations, call):
     operation, (body, statuses) = operations[call], CALLS[call]
     kind = "text/csv" if call[1].endswith("export/") else "application/json"
-    assert set(operation.get("produces", spec["produces"])) == {kind, "application/problem+json"}
+    kinds = set() if "204" in operation["responses"] else {kind}
+    assert set(operation.get("produces", spec["produces"])) == kinds | {"application/problem+json"}
     assert operation["security"] == ([] if statuses[0] < 400 else [{"Bearer": []}])
     bodies = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == "body"]
     assert bool(bodies) == bool(body)
     if body:
         assert operation.get("consumes", spec["consumes"]) == ["application/json"]
         assert set(body) <= set(followed(spec, bodies[0]["schema"])["properties"])
+        assert followed(spec, bodies[0]["schema"])["additionalProperties"] is False
         assert [path for path, leaf in leaves(spec, bodies[0]["schema"]) if "example" not in leaf] == []
     ((status, success),) = [found for found in operation["responses"].items() if found[0] < "400"]
     assert int(status) in statuses
@@ -150,3 +152,13 @@ def test_the_pages_are_html_that_names_no_other_host(client, path):
 
 def test_the_root_leads_to_the_documentation(client):
     assert client.get("/")["Location"] == "/swagger/"
+
+
+READ = ["9999999999", "09999999999", "+91 99999 99999", "0091 99999-99999", "(099999) 99999", "+290 51234", "51234"]
+REFUSED = ["+0", "+0 99999 99999", "0", "", "()()", "+", "+91", "....", "99999 9999x", "(+91) 99999.99999"]
+
+
+def test_the_pattern_of_a_phone_number_is_close_to_what_is_read(spec):
+    pattern = spec["definitions"]["Phone"]["properties"]["phone_number"]["pattern"]
+    assert [text for text in READ if not re.search(pattern, text)] == []
+    assert [text for text in REFUSED if re.search(pattern, text)] == []

@@ -80,8 +80,10 @@ def test_nothing_else_can_be_changed(asha, as_user):
         "is_superuser": True, "is_active": False, "token_version": 5, "groups": [1], "user_permissions": [1],
         "date_joined": "2000-01-01T00:00:00Z", "wallet": {"balance": "1.00"}, "balance": "1.00",
     }  # fmt: skip
-    assert as_user(asha).patch("/auth/me/", wanted | {"first_name": "Asha"}).status_code == 200
-    assert row_of(asha) == before | {"first_name": "Asha"}
+    for name, value in wanted.items():
+        refused = as_user(asha).patch("/auth/me/", {name: value, "first_name": "Asha"})
+        assert (refused.status_code, list(refused.json()["errors"])) == (400, [name])
+    assert row_of(asha) == before
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,10 @@ def test_without_a_username_it_is_called_after_its_phone(boss, as_user):
 
 
 def test_a_superuser_makes_staff_but_no_superuser(boss, as_user):
-    made = as_user(boss).post(USERS, {"phone_number": NEW_PHONE, "is_staff": True, "is_superuser": True, "id": 7})
+    wanted = {"phone_number": NEW_PHONE, "is_staff": True}
+    refused = as_user(boss).post(USERS, wanted | {"is_superuser": True, "id": 7})
+    assert (refused.status_code, set(refused.json()["errors"])) == (400, {"is_superuser", "id"})
+    made = as_user(boss).post(USERS, wanted)
     user = UserProfile.objects.get(phone_number=NEW_E164)
     assert (made.status_code, user.is_staff, user.is_superuser) == (201, True, False)
 

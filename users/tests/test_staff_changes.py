@@ -66,9 +66,15 @@ def test_support_touches_no_account_with_rights_not_even_its_own(support, boss, 
 
 def test_rights_cannot_be_taken_from_the_body(boss, asha, as_user):
     answer = as_user(boss).patch(URL.format(asha.pk), {"is_superuser": True, "username": "root", "password": "x"})
-    assert answer.status_code == 200
+    assert answer.status_code == 400
+    assert set(answer.json()["errors"]) == {"is_superuser", "username", "password"}
     asha.refresh_from_db()
     assert (asha.is_superuser, asha.username) == (False, "user_9999999999")
+
+
+def test_a_change_of_nothing_is_none_and_leaves_no_entry(boss, asha, as_user):
+    assert as_user(boss).patch(URL.format(asha.pk), {}).status_code == 200
+    assert not LogEntry.objects.exists()
 
 
 @pytest.mark.parametrize("value", ["true", 1, None, [], {}])

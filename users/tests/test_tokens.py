@@ -13,9 +13,12 @@ from django.conf import settings as configured
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from rest_framework.test import APIClient
+from rest_framework.response import Response
+from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework.views import APIView
 
 from lokanetra.tests.live import at_once
+from lokanetra.tests.test_access import TABLE, numbered
 from users import accounts, tokens
 from users.models import Login
 
@@ -340,6 +343,41 @@ def test_who_is_out_pays_nothing_and_is_told_before_anything_else(asha, ravi, as
     response = client.post(path, body, format="json", HTTP_IDEMPOTENCY_KEY="lunch")
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
     assert ledger() == before
+
+
+PROTECTED = [row[:3] for row in TABLE if row[3][0] == 401]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), PROTECTED, ids=[" ".join(row[:2]) for row in PROTECTED])
+@pytest.mark.parametrize("out", ["deactivated", "logged out"])
+def test_whoever_is_out_is_out_everywhere(boss, as_user, method, path, body, out):
+    """Each call of the API that is not open to all, whoever may call it and wherever the account is checked."""
+    client = as_user(boss)
+    accounts.change(boss, is_active=False) if out == "deactivated" else tokens.end_all(boss)
+    response = client.generic(method, numbered(path), json.dumps(body or {}), content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+
+
+def test_a_token_that_was_used_before_ends_with_its_time(asha, as_user, monkeypatch):
+    client = as_user(asha)
+    assert client.get("/wallet/balance/").status_code == 200
+    later = tokens.aware_utcnow() + timedelta(minutes=10, seconds=1)
+    monkeypatch.setattr(tokens, "aware_utcnow", lambda: later)
+    assert client.get("/wallet/balance/").status_code == 401
+
+
+def test_a_view_that_is_not_ours_checks_the_account(asha, ravi):
+    class Stock(APIView):
+        def get(self, request):
+            return Response({"name": request.user.get_username()})
+
+    def ask(user):
+        return APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user)['access']}")
+
+    assert Stock.as_view()(ask(asha)).data == {"name": "user_9999999999"}
+    request = ask(ravi)
+    tokens.end_all(ravi)
+    assert Stock.as_view()(request).status_code == 401
 
 
 def test_who_is_out_gets_no_first_receipt_either(asha, as_user):

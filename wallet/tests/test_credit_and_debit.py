@@ -135,17 +135,19 @@ def test_remarks_can_be_left_out(asha, as_user):
 
 
 @pytest.mark.parametrize("verb", ["credit", "debit"])
-def test_what_else_is_in_the_body_changes_nothing(asha, ravi, as_user, verb):
+def test_what_else_is_in_the_body_is_refused_by_name(asha, ravi, as_user, verb):
     stolen = {
         "user": ravi.pk, "user_id": ravi.pk, "wallet": ravi.wallet.pk, "wallet_id": ravi.wallet.pk,
         "sender": ravi.wallet.pk, "receiver": ravi.wallet.pk, "to": "+919888888888", "balance": "9999.00",
         "status": "FROZEN", "transaction_type": "TRANSFER", "key": "mine", "reverses": 1,
+        "idempotency_key": "mine", "remark": "Rent", "Amount": "2", "token_version": 0,
     }  # fmt: skip
-    receipt = as_user(asha).post(f"/wallet/{verb}/", {"amount": "1", **stolen})
-    assert receipt.json()["balance"] == {"credit": "1001.00", "debit": "999.00"}[verb]
-    row = Transaction.objects.latest("pk")
-    assert (row.transaction_type, row.initiated_by, row.idempotency_key) == (verb.upper(), asha, None)
-    assert balance(ravi) == 0
+    client, before = as_user(asha), Transaction.objects.count()
+    for name, value in stolen.items():
+        refused = client.post(f"/wallet/{verb}/", {"amount": "1", name: value})
+        assert (refused.status_code, refused.json()["code"]) == (400, "validation_error")
+        assert list(refused.json()["errors"]) == [name]
+    assert (balance(asha), balance(ravi), Transaction.objects.count()) == (1000, 0, before)
     assert Wallet.objects.get(user=asha).status == "ACTIVE"
 
 

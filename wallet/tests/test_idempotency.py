@@ -1,6 +1,8 @@
 """A request that comes again with its key gets its first receipt, and moves nothing."""
 
+import json
 from decimal import Decimal
+from http.client import HTTPConnection
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -94,9 +96,7 @@ def test_the_key_of_another_request_is_refused(send, moves, stranger, verb, body
     assert moves() == after
 
 
-@pytest.mark.parametrize(
-    "same", [{"to_phone_number": "+91 98888-88888"}, {"amount": "250.5"}, {"amount": 250.5}, {"x": 1}]
-)
+@pytest.mark.parametrize("same", [{"to_phone_number": "+91 98888-88888"}, {"amount": "250.5"}, {"amount": 250.5}])
 def test_another_spelling_of_the_request_is_the_same_request(send, moves, same):
     first, after = send(), moves()
     assert send(**same).content == first.content
@@ -217,6 +217,65 @@ def test_an_unreadable_key_is_never_taken_as_absent(send, moves, verb, key):
     refusal = send(verb, key=key)
     assert (refusal.status_code, refusal.json()["code"]) == (400, "idempotency_key_invalid")
     assert moves() == before
+
+
+MISPLACED = [
+    {"HTTP_X_IDEMPOTENCY_KEY": "k-1"},
+    {"HTTP_IDEMPOTENCE_KEY": "k-1"},
+    {"HTTP_IDEMPOTENCY_TOKEN": "k-1"},
+    {"HTTP_IDEMPOTENCYKEY": "k-1"},
+    {"HTTP_IDEMPOTENCY__KEY": "k-1"},  # with an underscore, as the production server tells it
+    {"HTTP_IDEMPOTENCY_KEY": "k-1", "HTTP_X_IDEMPOTENCY_KEY": "k-2"},
+    {"QUERY_STRING": "idempotency_key=k-1"},
+    {"QUERY_STRING": "Idempotency-Key=k-1"},
+]
+
+
+@pytest.mark.parametrize("elsewhere", MISPLACED, ids=str)
+@pytest.mark.parametrize("verb", BODIES)
+def test_a_key_that_is_elsewhere_is_never_taken_as_absent(asha, ravi, as_user, moves, verb, elsewhere):
+    before = moves()
+    refusal = as_user(asha).post(f"/wallet/{verb}/", BODIES[verb], **elsewhere)
+    assert (refusal.status_code, refusal.json()["code"]) == (400, "idempotency_key_invalid")
+    assert "Idempotency-Key" in refusal.json()["detail"]
+    assert moves() == before
+
+
+@pytest.mark.parametrize("verb", BODIES)
+def test_a_key_in_the_body_is_refused(asha, ravi, as_user, moves, verb):
+    before = moves()
+    refusal = as_user(asha).post(f"/wallet/{verb}/", BODIES[verb] | {"idempotency_key": "k-1"})
+    assert (refusal.status_code, list(refusal.json()["errors"])) == (400, ["idempotency_key"])
+    assert moves() == before
+
+
+def test_the_production_server_takes_no_other_header_for_the_key(live):
+    token = live.log_in("9855555501")
+    live.post("/wallet/credit/", {"amount": "10.00"}, token)
+    for name in ("Idempotency_Key", "X-Idempotency-Key", "idempotency_key", "IDEMPOTENCY_KEY"):
+        connection = HTTPConnection("127.0.0.1", live.port, timeout=30)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}", name: "k-1"}
+        connection.request("POST", "/wallet/debit/", body='{"amount": "1.00"}', headers=headers)
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())["code"]) == (400, "idempotency_key_invalid")
+        connection.close()
+    assert live.balance(token) == "10.00"
+
+
+def test_a_key_stands_for_one_operation(send, moves):
+    send("debit")
+    after = moves()
+    assert send("credit").json()["code"] == "idempotency_key_reused"
+    assert moves() == after
+
+
+def test_a_tellers_key_stands_for_one_operation(asha, staff, as_user, moves):
+    staff.user_permissions.add(Permission.objects.get(codename="adjust_wallet"))
+    path, client = f"/wallet/admin/wallets/{asha.wallet.pk}", as_user(staff)
+    assert client.post(f"{path}/debit/", PAYMENT, HTTP_IDEMPOTENCY_KEY="k-1").status_code == 200
+    after = moves()
+    assert client.post(f"{path}/credit/", PAYMENT, HTTP_IDEMPOTENCY_KEY="k-1").status_code == 422
+    assert moves() == after
 
 
 @pytest.mark.parametrize("verb", BODIES)

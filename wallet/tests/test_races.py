@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.transaction import atomic
+from django.test.utils import CaptureQueriesContext
 
 from lokanetra.errors import ServerBusy
 from lokanetra.tests.live import at_once
@@ -147,6 +148,23 @@ def test_opposite_transfers_stay_right_under_the_strictest_isolation(asha, ravi)
     assert {type(outcome) for outcome in outcomes} <= {services.Receipt, ServerBusy}
     assert len(done) == Transaction.objects.filter(transaction_type="TRANSFER").count() > 0
     assert sum(Wallet.objects.values_list("balance", flat=True)) == 2000
+
+
+def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss):
+    """The plan may happen to give the order of the keys; what is asked for says it."""
+    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("2.00"))
+    with CaptureQueriesContext(connection) as captured:
+        first = services.transfer(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("1.00"))
+        services.debit(user_id=asha.pk, amount=Decimal("1.00"))
+        services.debit(user_id=boss.pk, wallet_id=asha.wallet.pk, amount=Decimal("1.00"), remarks="counted")
+        services.reverse(user_id=boss.pk, transaction_id=first.transaction.pk, remarks="wrong")
+        services.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen")
+    reads = [query["sql"] for query in captured if query["sql"].startswith("SELECT")]
+    locking = [sql for sql in reads if 'FROM "wallet_wallet"' in sql and '"balance"' in sql]
+    assert len(locking) == 5
+    assert [sql for sql in locking if 'ORDER BY "wallet_wallet"."id" ASC' not in sql] == []
+    if connection.vendor == "postgresql":
+        assert [sql for sql in locking if 'FOR NO KEY UPDATE OF "wallet_wallet", "users_userprofile"' not in sql] == []
 
 
 def pay_once(payer: Any, receiver: Any) -> Any:

@@ -163,15 +163,13 @@ def test_one_transfer_moves_no_more_than_its_limit(pay, settings, nothing_moved)
     nothing_moved()
 
 
-def test_what_else_is_in_the_body_changes_nothing(pay, ravi, stranger):
+def test_what_else_is_in_the_body_is_refused_by_name(pay, ravi, stranger):
     stolen = {"sender": stranger.wallet.pk, "user": stranger.pk, "user_id": stranger.pk, "to": "+919777777777",
               "wallet": stranger.wallet.pk, "balance": "1.00", "status": "FROZEN", "key": "k"}  # fmt: skip
-    assert pay(**stolen).json()["balance"] == "749.50"
-    assert balances() == {
-        "user_9999999999": Decimal("749.50"),
-        "user_9888888888": Decimal("250.50"),
-        "user_9777777777": 0,
-    }
+    refused = pay(**stolen)
+    assert (refused.status_code, set(refused.json()["errors"])) == (400, set(stolen))
+    assert set(balances().values()) == {1000, 0}
+    assert Transaction.objects.count() == 1
     assert not Wallet.objects.filter(status="FROZEN").exists()
 
 
