@@ -17,9 +17,11 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        settings.DEBUG  # noqa: B018  (this reads them)
+        log = settings.LOGGING["root"]
     except ImproperlyConfigured as error:
         sys.exit(f"Settings: {error}")
+    if sys.argv[1:2] != ["runserver"]:
+        log["level"] = "WARNING"  # commands say themselves what they did: the rest belongs to the log of a server
     execute_from_command_line(sys.argv)
 
 

@@ -19,7 +19,7 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
     lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.throttles
-    lokanetra.prepared lokanetra.postgresql.base
+    lokanetra.prepared lokanetra.postgresql.base lokanetra.plurals
     lokanetra.errors lokanetra.checks *.apps
     lokanetra.settings lokanetra.endpoints lokanetra.middleware lokanetra.admin lokanetra.actions
     users.phones
