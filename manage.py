@@ -3,6 +3,7 @@
 
 import os
 import sys
+from typing import Any
 
 from lokanetra import env
 
@@ -17,7 +18,7 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        log = settings.LOGGING["root"]
+        log: Any = settings.LOGGING["root"]
     except ImproperlyConfigured as error:
         sys.exit(f"Settings: {error}")
     if sys.argv[1:2] != ["runserver"]:

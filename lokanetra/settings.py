@@ -46,9 +46,9 @@ NUM_PROXIES = env.integer("NUM_PROXIES", 0)
 
 INSTALLED_APPS = [
     "lokanetra.apps.LokanetraConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "lokanetra.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
