@@ -3,6 +3,7 @@
 
 import os
 import sys
+from typing import Any
 
 from lokanetra import env
 
@@ -17,9 +18,11 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        settings.DEBUG  # noqa: B018  (this reads them)
+        log: Any = settings.LOGGING["root"]
     except ImproperlyConfigured as error:
         sys.exit(f"Settings: {error}")
+    if sys.argv[1:2] != ["runserver"]:
+        log["level"] = "WARNING"  # commands say themselves what they did: the rest belongs to the log of a server
     execute_from_command_line(sys.argv)
 
 

@@ -1,17 +1,21 @@
 """What all pages of the console have in common."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.admin import ShowFacets, site
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import ValidationError
-from django.core.paginator import Paginator
+from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
+from django.core.paginator import InvalidPage, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.sites import UnfoldAdminSite
 
 from lokanetra.filters import Moment
 from lokanetra.pagination import MAX_ROWS, counted
@@ -43,6 +47,24 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 def documentation(request: HttpRequest) -> str:
     """Where the console's link to the outside leads."""
     return reverse("swagger")
+
+
+# What Django's and Unfold's own pages fall over when a parameter names no field, or no page, or is too large a number.
+UNREADABLE = (FieldDoesNotExist, InvalidPage, OverflowError)
+
+
+class Console(UnfoldAdminSite):
+    """A parameter that its pages cannot read is the caller's mistake."""
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
+        @wraps(view)
+        def readable(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                return view(request, *args, **kwargs)
+            except UNREADABLE as error:
+                raise BadRequest("A parameter cannot be read.") from error
+
+        return super().admin_view(readable, cacheable)
 
 
 class CappedPaginator(Paginator):

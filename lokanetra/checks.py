@@ -1,9 +1,12 @@
-"""What production refuses to start with. Secrets are refused earlier, where `settings.py` reads them."""
+"""What production refuses to start with, or warns of. Secrets are refused earlier, where `settings.py` reads them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.db import Error as DatabaseFault
+from django.db import connections
 from phonenumbers import SUPPORTED_REGIONS
 
 
@@ -39,6 +42,45 @@ def regions(**kwargs: Any) -> list[CheckMessage]:
         return []
     hint = "Write PHONE_REGION and OTP_REGIONS as two capital letters each, such as IN."
     return [Error(f"There is no region {', '.join(sorted(unknown))}.", hint=hint, id="lokanetra.E005")]
+
+
+@register(deploy=True)
+def self_credit(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG or not settings.WALLET_SELF_CREDIT:
+        return []
+    hint = "Unset WALLET_SELF_CREDIT: with it anybody prints money."
+    return [Warning("Users may credit themselves: WALLET_SELF_CREDIT is on.", hint=hint, id="lokanetra.W001")]
+
+
+# Who owns a table, or is a member of a role that does, can switch its triggers off; so can a superuser.
+RULES_THE_LEDGER = """
+    SELECT rolsuper OR EXISTS (
+        SELECT FROM pg_class
+        WHERE oid IN (to_regclass('wallet_wallet'), to_regclass('transactions_transaction'))
+        AND pg_has_role(current_user, relowner, 'MEMBER')
+    ) FROM pg_roles WHERE rolname = current_user
+"""
+
+
+@register(Tags.database, deploy=True)
+def database_role(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Only where databases may be asked: `check --deploy --database default`."""
+    if not any(_rules_the_ledger(connections[alias]) for alias in databases or []):
+        return []
+    hint = "Let the server connect as a role that is no superuser and owns no table; only migrations need the owner."
+    return [Warning("The database role can switch the ledger's triggers off.", hint=hint, id="lokanetra.W002")]
+
+
+def _rules_the_ledger(connection: Any) -> bool:
+    """False as well where the database does not answer: it may be about to start."""
+    if connection.vendor != "postgresql":
+        return False
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(RULES_THE_LEDGER)
+            return bool(cursor.fetchone()[0])
+    except DatabaseFault:
+        return False
 
 
 @register(deploy=True)

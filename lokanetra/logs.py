@@ -14,6 +14,9 @@ SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 TOKEN = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
 # Ten digits and more, however they came into the line: a database error quotes the value that it refused.
 PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
+# PostgreSQL tells the whole row that it refused, of however many lines, behind what rule was broken: the rest of the
+# error goes, up to the next one of a traceback.
+ROW = re.compile(r"\n?DETAIL: .*?(?=\n\n(?:The above|During handling)|\Z)", re.DOTALL)
 
 
 def id_of_request(given: str | None) -> str:
@@ -22,8 +25,8 @@ def id_of_request(given: str | None) -> str:
 
 
 def mask(text: str) -> str:
-    """The text without tokens, and with the last two digits of phone numbers only."""
-    return PHONE.sub(r"…\1", TOKEN.sub("[token]", text))
+    """The text without tokens and rows, and with the last two digits of phone numbers only."""
+    return PHONE.sub(r"…\1", TOKEN.sub("[token]", ROW.sub("", text)))
 
 
 class NonBlockingHandler(logging.StreamHandler):

@@ -179,9 +179,9 @@ class EndpointSchema(SwaggerAutoSchema):
         return openapi.Response("Done.", schema=self.serializer_to_schema(gives()), examples=examples)
 
     def _problem(self, status: int, found: list[Any]) -> openapi.Response:
-        told = {CODES.get(error.default_code, error.default_code): str(error.default_detail) for error in found}
-        description = "\n".join(f"- `{code}`: {detail}" for code, detail in told.items())
-        code, detail = next(iter(told.items()))
+        told = [(CODES.get(error.default_code, error.default_code), str(error.default_detail)) for error in found]
+        description = "\n".join(f"- `{code}`: {detail}" for code, detail in told)
+        code, detail = told[0]
         examples = {ProblemRenderer.media_type: errors.body(status, code, detail)}
         schema = self.serializer_to_schema(ProblemSerializer())
         return openapi.Response(description, schema=schema, examples=examples)

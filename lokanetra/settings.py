@@ -48,9 +48,9 @@ CLIENT_IPV6_PREFIX = env.prefix_length("CLIENT_IPV6_PREFIX", 64)
 
 INSTALLED_APPS = [
     "lokanetra.apps.LokanetraConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "lokanetra.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

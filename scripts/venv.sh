@@ -21,8 +21,9 @@ if [ ! -x .venv/bin/python ]; then
     fi
 fi
 
-if ! cat requirements*.txt | cmp --silent - .venv/installed.txt; then
+wanted=(requirements*.txt scripts/constraints.txt)
+if ! cat "${wanted[@]}" | cmp --silent - .venv/installed.txt; then
     echo "Installing requirements.txt ..."
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-    cat requirements*.txt >.venv/installed.txt
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --requirement requirements.txt
+    cat "${wanted[@]}" >.venv/installed.txt
 fi

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from lokanetra.plurals import how_many, verb
 from transactions import volumes
 from transactions.admin import link
 from transactions.filters import SEARCHED_REMARKS
@@ -138,7 +139,9 @@ def _logins() -> list[dict[str, Any]]:
     failed = Counter.objects.filter(name=otp.FAILURES_PER_ADDRESS.name, window_start__gte=midnight)
     wrong = failed.aggregate(total=Sum("count"))["total"] or 0
     logins = Login.objects.filter(created_at__gte=midnight).count()
-    return [_card("Logins today", f"{logins:,}", f"{wrong:,} wrong codes", reverse("admin:users_login_changelist"))]
+    return [
+        _card("Logins today", f"{logins:,}", how_many(wrong, "wrong code"), reverse("admin:users_login_changelist"))
+    ]
 
 
 def _health() -> dict[str, Any]:
@@ -147,16 +150,20 @@ def _health() -> dict[str, Any]:
         return {"ok": False, "text": "The books were never checked: run manage.py check_ledger every night."}
     when = f"{last.ended_at:%d %b %Y %H:%M} UTC"
     if last.complaints:
-        return {"ok": False, "text": f"The books do not agree: {last.complaints} complaints of check_ledger, {when}."}
+        return {
+            "ok": False,
+            "text": f"The books do not agree: {how_many(last.complaints, 'complaint')} of check_ledger, {when}.",
+        }
     if timezone.now() - last.ended_at > CHECK_IS_OLD:
         return {"ok": False, "text": f"The books agreed, but were last checked on {when}."}
-    return {"ok": True, "text": f"The books agree: {last.wallets:,} wallets checked, {when}."}
+    return {"ok": True, "text": f"The books agree: {how_many(last.wallets, 'wallet')} checked, {when}."}
 
 
 def _notices() -> Iterator[str]:
     late = len(volumes.open_days())
     if late:
-        yield f"{late} days are not in the chart yet: run manage.py close_days every night."
+        waiting = f"{how_many(late, 'day')} {verb(late, 'is', 'are')}"
+        yield f"{waiting} not in the chart yet: run manage.py close_days every night."
 
 
 # --- How it is shown -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from transactions.permissions import MayExport
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users.permissions import Authenticated, IsStaff
 from wallet import services
-from wallet.exceptions import PAYING, AlreadyReversed, InsufficientFunds, NotReversible
+from wallet.exceptions import PAYING, AlreadyReversed, InsufficientFunds, NotReversible, OwnWallet
 from wallet.permissions import MayAdjust
 from wallet.serializers import ReceiptSerializer, RemarksSerializer
 
@@ -71,7 +71,7 @@ class TransactionViewSet(Endpoints):
         gives=ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[AlreadyReversed, NotReversible, InsufficientFunds, *PAYING],
+        errors=[AlreadyReversed, NotReversible, InsufficientFunds, OwnWallet, *PAYING],
     )
     def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> services.Receipt:
         """Undo a transaction with a new one, its sides swapped.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.admin.models import ADDITION, DELETION, LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -200,6 +200,25 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
 
     has_view_permission = has_delete_permission = has_change_permission
 
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        changed = form.cleaned_data if add else form.changed_data
+        before = None if add else {name: _told_of(form.initial[name]) for name in changed}
+        return {"before": before, "after": {name: _told_of(form.cleaned_data[name]) for name in changed}}
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        audit.record(user_id=acting(request).pk, on=obj, what="group", flag=ADDITION, **message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        if message["after"]:
+            audit.record(user_id=acting(request).pk, on=obj, what="group", **message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Its members lose what it gave them."""
+        for group in queryset:
+            rights, members = _names(group.permissions.all()), _names(group.user_set.all())
+            before = {"name": group.name, "permissions": rights, "members": members}
+            audit.record(user_id=acting(request).pk, on=group, what="group", flag=DELETION, before=before, after=None)
+
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
@@ -244,6 +263,11 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
 def _names(things: Any) -> list[str]:
     return sorted(str(thing) for thing in things)
+
+
+def _told_of(value: Any) -> Any:
+    """A field as the log keeps it."""
+    return value if isinstance(value, str) else _names(value)
 
 
 def _told(state: Any) -> str:

@@ -1,8 +1,9 @@
-"""Groups to begin with. Superusers change them as they like: a group that is there is left alone."""
+"""Groups to begin with. From then on they are the superusers': none is changed, or made again when it was deleted."""
 
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
+from django.db.transaction import atomic
 
 VIEW = [
     "users.view_userprofile",
@@ -22,11 +23,12 @@ GROUPS = {
 
 
 def create(using: str = "default", **kwargs: Any) -> None:
-    """Make the groups that are missing. Called after each migration, when there are permissions to give."""
-    for name, rights in GROUPS.items():
-        group, is_new = Group.objects.using(using).get_or_create(name=name)
-        if is_new:
-            group.permissions.set(_permissions(rights, using))
+    """Make the groups, where there are none. Called after each migration, when there are permissions to give."""
+    if Group.objects.using(using).exists():
+        return
+    with atomic(using):
+        for name, rights in GROUPS.items():
+            Group.objects.using(using).create(name=name).permissions.set(_permissions(rights, using))
 
 
 def _permissions(rights: list[str], using: str) -> list[Permission]:

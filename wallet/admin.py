@@ -11,6 +11,7 @@ from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from lokanetra.plurals import verb
 from transactions.models import Transaction
 from wallet import services
 from wallet.filters import AmountRangeFilter
@@ -141,4 +142,5 @@ class LedgerCheckAdmin(ReadOnlyAdmin):
 
     @display(description="result", label={"agree": "success"})
     def verdict(self, check: LedgerCheck) -> str:
-        return f"{check.complaints} disagree" if check.complaints else "agree"
+        disagree = verb(check.complaints, "disagrees", "disagree")
+        return f"{check.complaints:,} {disagree}" if check.complaints else "agree"

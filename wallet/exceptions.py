@@ -36,6 +36,15 @@ class SelfCreditDisabled(Problem):
     default_detail = "Users cannot credit their own wallets here."
 
 
+class OwnWallet(Problem):
+    """Raised when staff, superusers too, would credit, debit or unfreeze their own wallet, or reverse a transaction of
+    which it is a side."""
+
+    status_code = 403
+    default_code = "permission_denied"
+    default_detail = "Staff do not adjust their own wallet: another member of staff must do it."
+
+
 class WalletFrozen(Problem):
     """Raised when the caller's own wallet, or for staff the target, is frozen: it neither pays nor receives."""
 

@@ -76,7 +76,8 @@ class Request:
 def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> Receipt:
     """Add ``amount`` (rupees) to the user's wallet, or for staff to the wallet ``wallet_id``.
 
-    For `call` see `Request`. Raises SelfCreditDisabled, WalletFrozen, LimitExceeded, KeyReused, TokenNotValid.
+    For `call` see `Request`. Raises SelfCreditDisabled, OwnWallet, WalletFrozen, LimitExceeded, KeyReused,
+    TokenNotValid.
     """
     return _adjust(Request(user_id, CREDIT, amount, remarks, **call))
 
@@ -85,7 +86,8 @@ def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> 
 def debit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> Receipt:
     """Take ``amount`` (rupees) from the user's wallet, or for staff from the wallet ``wallet_id``.
 
-    For `call` see `Request`. Raises InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused, TokenNotValid.
+    For `call` see `Request`. Raises InsufficientFunds, OwnWallet, WalletFrozen, LimitExceeded, KeyReused,
+    TokenNotValid.
     """
     return _adjust(Request(user_id, DEBIT, amount, remarks, **call))
 
@@ -125,7 +127,8 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
 
     Repeating ``key`` returns the first receipt and moves nothing.
 
-    Raises Http404, AlreadyReversed, NotReversible, InsufficientFunds, WalletFrozen, LimitExceeded, KeyReused.
+    Raises Http404, OwnWallet, AlreadyReversed, NotReversible, InsufficientFunds, WalletFrozen, LimitExceeded,
+    KeyReused.
     """
     original = Transaction.objects.filter(pk=transaction_id).first()
     if original is None:
@@ -139,6 +142,8 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
     first = _first(request)
     if first:
         return _replay(first, request, of.pk)
+    for wallet in wallets.values():
+        _check_not_own(wallet, user_id)
     _check_reversible(original)
     for wallet in wallets.values():
         _check_not_frozen(wallet)
@@ -151,13 +156,14 @@ def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None 
 
 @all_or_nothing
 def freeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
-    """Freeze a wallet: it neither pays nor receives. A payment that holds it now is done first. Raises Http404."""
+    """Freeze a wallet, staff's own too: it neither pays nor receives. A payment that holds it now is done first.
+    Raises Http404."""
     return _set_status(user_id, wallet_id, Wallet.Status.FROZEN, reason)
 
 
 @all_or_nothing
 def unfreeze(*, user_id: int, wallet_id: int, reason: str) -> Wallet:
-    """Let a wallet pay and receive again. Raises Http404."""
+    """Let a wallet pay and receive again. Raises Http404, OwnWallet."""
     return _set_status(user_id, wallet_id, Wallet.Status.ACTIVE, reason)
 
 
@@ -173,6 +179,8 @@ def _adjust(request: Request) -> Receipt:
         return _replay(first, request, wallet.pk)
     if mine:
         _check_own(wallet, request)
+    else:
+        _check_not_own(wallet, request.user_id)
     assert request.amount
     _check_not_frozen(wallet)
     _check_amount(request.amount)
@@ -316,6 +324,8 @@ def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) ->
 
 def _set_status(user_id: int, wallet_id: int, status: Wallet.Status, reason: str) -> Wallet:
     wallet = _theirs(wallet_id)
+    if status == Wallet.Status.ACTIVE:
+        _check_not_own(wallet, user_id)
     before, wallet.status = wallet.status, status
     wallet.save(update_fields=["status"])
     audit.record(user_id=user_id, on=wallet, what="status", before=before, after=status, reason=reason)
@@ -357,6 +367,12 @@ def _check_own(wallet: Wallet, request: Request) -> None:
     if request.operation == CREDIT and not settings.WALLET_SELF_CREDIT:
         raise exceptions.SelfCreditDisabled
     _check_owner(wallet)
+
+
+def _check_not_own(wallet: Wallet, user_id: int) -> None:
+    """Staff's powers are for the wallets of others."""
+    if wallet.user_id == user_id:
+        raise exceptions.OwnWallet
 
 
 def _check_not_frozen(wallet: Wallet) -> None:

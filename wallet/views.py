@@ -81,7 +81,7 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=exceptions.PAYING,
+        errors=[exceptions.OwnWallet, *exceptions.PAYING],
     )
     def credit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Put money into a wallet: how it enters in production."""
@@ -93,7 +93,7 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
+        errors=[exceptions.InsufficientFunds, exceptions.OwnWallet, *exceptions.PAYING],
     )
     def debit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
         """Take money out of a wallet: how it leaves in production."""
@@ -106,7 +106,12 @@ class WalletAdminViewSet(Endpoints):
         return services.freeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
 
     @action(detail=True, methods=["post"])
-    @endpoint(takes=serializers.ReasonSerializer, gives=serializers.WalletSerializer, allow=MayChange)
+    @endpoint(
+        takes=serializers.ReasonSerializer,
+        gives=serializers.WalletSerializer,
+        allow=MayChange,
+        errors=[exceptions.OwnWallet],
+    )
     def unfreeze(self, request: Authenticated, pk: str, reason: str) -> Wallet:
         """Let a frozen wallet pay and receive again."""
         return services.unfreeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)

@@ -5,13 +5,17 @@ import logging
 import os
 import sys
 import time
+from decimal import Decimal
 from http.client import HTTPConnection
 
 import pytest
+from django.db import IntegrityError
+from django.db.transaction import atomic
 from django.test import Client
 
-from lokanetra.logs import JSONFormatter, NonBlockingHandler, mask
+from lokanetra.logs import JSONFormatter, NonBlockingHandler, ReadableFormatter, mask
 from lokanetra.tests.live import Live
+from transactions.models import Transaction
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,10 @@ from lokanetra.tests.live import Live
         ("Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.c2ln", "Authorization: Bearer [token]"),
         ("transaction 123456 of 1000000.00 at 2026-01-31", "transaction 123456 of 1000000.00 at 2026-01-31"),
         ("request 3c92282ddc494c4cb7ba05922a72a957", "request 3c92282ddc494c4cb7ba05922a72a957"),
+        (
+            "server_busy: it broke a rule\nDETAIL:  Failing row contains (1, gift\n\nfor Asha).",
+            "server_busy: it broke a rule",
+        ),
     ],
 )
 def test_phones_and_tokens_are_masked_and_nothing_else(text, told):
@@ -38,6 +46,23 @@ def test_a_traceback_is_masked_too():
     assert "9999999" not in line
     assert json.loads(line)["message"] == "failed for …99"
     assert "ValueError" in json.loads(line)["exception"]
+
+
+def test_the_row_that_the_database_refused_is_not_told(asha):
+    row = Transaction.objects.get(receiver=asha.wallet)
+    row.pk, row.amount, row.remarks = None, Decimal(-1), "a gift\n\nfor her birthday"
+    try:
+        with atomic():
+            row.save()
+    except IntegrityError:
+        record = logging.LogRecord(
+            "wallet", logging.ERROR, "", 0, "it failed: %s", (sys.exc_info()[1],), sys.exc_info()
+        )
+    for formatter in (JSONFormatter(), ReadableFormatter()):
+        line = formatter.format(record)
+        assert "gift" not in line and "birthday" not in line
+        assert line.count("IntegrityError") >= 1
+        assert "transactions_transaction_amount_positive" in line and "The above exception" in line
 
 
 def test_a_mistake_of_the_clients_leaves_no_traceback_and_no_line_that_is_not_json(live: Live):

@@ -107,7 +107,7 @@ def test_every_status_of_the_table_and_of_the_contract_is_told(spec, operations,
     assert {str(status) for status in statuses} <= set(responses)
     (handler,) = [found for verb, route, found in routes() if (verb, route) == (method, route_of(path))]
     for error in handler.contract.errors:
-        assert f"`{error.default_code}`" in responses[str(error.status_code)]["description"]
+        assert f"`{error.default_code}`: {error.default_detail}" in responses[str(error.status_code)]["description"]
     always = {"throttled": 429, "server_error": 500, "server_busy": 503} | (
         {"validation_error": 400, "parse_error": 400, "body_too_large": 413, "unsupported_media_type": 415}
         if body

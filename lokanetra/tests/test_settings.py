@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as product
+from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from lokanetra import env
+from lokanetra import checks, env
 from lokanetra.throttles import RateLimit
 
 HOUSE = Path(product.BASE_DIR)
@@ -74,6 +75,53 @@ def test_production_refuses_to_start(changed, sentence):
     assert sentence in output
     assert "Traceback" not in output
     assert "hunter2" not in output
+
+
+def test_production_warns_of_users_who_print_money(settings):
+    settings.DEBUG, settings.WALLET_SELF_CREDIT = False, True
+    assert [warning.id for warning in checks.self_credit()] == ["lokanetra.W001"]
+    settings.WALLET_SELF_CREDIT = False
+    assert checks.self_credit() == []
+
+
+def warns_of_the_role(role: str) -> bool:
+    """Does the check warn when the connection acts as this role?"""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {role}")
+        found = checks.database_role(databases=["default"])
+        cursor.execute("RESET ROLE")
+    return [warning.id for warning in found] == ["lokanetra.W002"]
+
+
+def test_production_warns_of_a_role_that_could_switch_the_triggers_off(db):
+    if connection.vendor != "postgresql":
+        assert checks.database_role(databases=["default"]) == []
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE ROLE root SUPERUSER; CREATE ROLE owner; CREATE ROLE heir IN ROLE owner; CREATE ROLE server"
+        )
+        cursor.execute("ALTER TABLE transactions_transaction OWNER TO owner")
+    assert {role: warns_of_the_role(role) for role in ("root", "owner", "heir", "server")} == {
+        "root": True,
+        "owner": True,
+        "heir": True,
+        "server": False,
+    }
+
+
+def test_no_database_is_asked_unless_it_may_be(db, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert checks.database_role() == checks.database_role(databases=[]) == []
+
+
+@pytest.mark.once
+def test_a_server_is_prepared_whatever_it_is_warned_of_and_while_its_database_is_away():
+    away = {"DATABASE_URL": "postgresql://lokanetra:hunter2@127.0.0.1:9/lokanetra", "WALLET_SELF_CREDIT": "on"}
+    prepared = run("manage.py", "prepare", environment=PRODUCTION | away)
+    assert prepared.returncode == 0, prepared.stderr
+    assert "lokanetra.W001" in prepared.stderr
+    assert "hunter2" not in prepared.stderr
 
 
 @pytest.mark.once

@@ -73,7 +73,7 @@ def test_it_shows_what_moved_who_holds_what_and_who_came_in(console, boss, clock
         "Transfers today": ("150.50", "1 transactions"),
         "Money held": ("1,000.00", "in all wallets"),
         "Wallets": ("3", "1 frozen"),
-        "Logins today": ("1", "1 wrong codes"),
+        "Logins today": ("1", "1 wrong code"),
     }
     today, month = page.context["charts"]
     assert series(today) == {"Credit": {"12": 1000.0}, "Debit": {}, "Transfer": {"12": 150.5}}

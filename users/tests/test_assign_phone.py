@@ -1,6 +1,7 @@
 """Phone numbers for many accounts at once: all of a file or none of it, and every bad row named."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from lokanetra.env import BASE_DIR
+from lokanetra.plurals import how_many
 from users import accounts
 from users.models import Login, UserProfile
 
@@ -99,6 +101,7 @@ def test_every_bad_row_is_named_and_nothing_is_changed(asha, people, assign):
 def test_one_number_for_two_accounts_is_refused(people, assign):
     _, told = assign(f"{HEADER}kavya,9111111111\nmaya,+91 91111 11111\n")
     assert "line 3: maya,+91 91111 11111: this phone number is in line 2 already" in told
+    assert "\n1 bad row in " in told
     assert set(phones_of().values()) == {None}
 
 
@@ -126,7 +129,7 @@ def test_a_file_that_is_not_there_is_told(db):
 
 def test_a_dry_run_tells_and_changes_nothing(people, assign, capsys):
     said, _ = assign(f"{HEADER}kavya,9111111111\n", "--dry-run")
-    assert said == "1 of 1 accounts would be changed.\n"
+    assert said == "1 of 1 account would be changed.\n"
     call_command("assign_phone", "maya", "9222222222", "--dry-run")
     assert capsys.readouterr().out == "maya would log in with 9222222222.\n"
     assert set(phones_of().values()) == {None}
@@ -140,7 +143,7 @@ def test_it_takes_as_many_queries_for_a_hundred_rows_as_for_one(assign, db):
     def queries(some):
         content = HEADER + "".join(f"{name},98{int(name[4:]):08}\n" for name in some)
         with CaptureQueriesContext(connection) as captured:
-            assert assign(content)[0] == f"{len(some)} of {len(some)} accounts changed.\n"
+            assert assign(content)[0] == f"{len(some)} of {how_many(len(some), 'account')} changed.\n"
         return len(captured)
 
     assert queries(names[:1]) == queries(names[1:])
@@ -157,7 +160,9 @@ def test_on_a_terminal_it_asks_for_each_account_without_a_phone(people, asha, mo
         "maya": None,
         "vikram": "+919222222222",
     }
-    assert "belongs to another account" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "3 accounts have no phone number." in told.out
+    assert "belongs to another account" in told.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["kavya"], ["kavya", "9111111111", "--file", "x.csv"]])
@@ -167,6 +172,50 @@ def test_the_script_says_how_it_is_used(arguments):
     )
     assert done.returncode == 2
     assert "USERNAME PHONE, or --file FILE" in done.stderr
+
+
+@pytest.fixture
+def product(tmp_path):
+    """Runs a command of the product on a database of its own, as people do in a terminal."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = kept | {
+        "PYTHON_DOTENV_DISABLED": "1",
+        "VIRTUAL_ENV": sys.prefix,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+        "DJANGO_SUPERUSER_PASSWORD": "correct horse",
+        "OTP_SMS_URL": "json://127.0.0.1:9/{phone}",
+    }
+
+    def run(*command):
+        return subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.once
+def test_people_are_told_what_was_done_and_not_what_is_logged(product, tmp_path):
+    manage, script = (sys.executable, "manage.py"), "scripts/assign_phone.sh"
+    assert product(*manage, "migrate", "--verbosity", "0").stderr == ""
+    product(*manage, "createsuperuser", "--no-input", "--username", "admin", "--email", "a@example.com")
+    one = product(script, "admin", "9000000001")
+    assert (one.stdout, one.stderr) == ("admin now logs in with 9000000001.\n", "")
+    file = tmp_path / "phones.csv"
+    file.write_text(f"{HEADER}admin,9000000002\n")
+    many = product(script, "--file", str(file))
+    assert (many.stdout, many.stderr) == ("1 of 1 account changed.\n", "")
+    file.write_text(f"{HEADER}nobody,9000000002\n")
+    refused = product(script, "--file", str(file))
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        "line 2: nobody: There is no such user.",
+        f"CommandError: 1 bad row in {file}: nothing was changed.",
+    ]
+    books = product(*manage, "check_ledger")
+    assert (books.stdout, books.stderr) == ("1 wallet agrees with the ledger.\n", "")
+    assert (
+        "ERROR users.sms [-] the SMS gateway did not take a message"
+        in product(*manage, "send_test_sms", "9000000001").stderr
+    )
 
 
 def test_a_number_taken_in_between_is_told(people, monkeypatch):

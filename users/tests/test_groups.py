@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.test import Client
@@ -137,8 +137,7 @@ def test_a_superuser_s_gifts_are_logged_with_before_and_after(boss, asha):
     data = {"username": asha.username, "phone_number": asha.phone_number, "is_active": "on", "is_staff": "on"}
     console(boss).post(f"{USERS}{asha.pk}/change/", {**data, "groups": [group.pk]})
     console(boss).post(f"{USERS}add/", {"username": "kavya", "usable_password": "false"})
-    told = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
-    assert told == [
+    assert [details for _, details in told()] == [
         {"what": "account", "before": {"is_staff": False}, "after": {"is_staff": True}},
         {"what": "groups", "before": [], "after": ["Support"]},
         {"what": "account", "before": None, "after": {"username": "kavya", "phone_number": None}},
@@ -173,12 +172,68 @@ def test_log_entries_are_read_only_for_superusers_too(boss, asha, as_user):
     assert LogEntry.objects.values().get() == before
 
 
-def test_a_group_that_was_changed_is_left_alone_and_a_missing_one_made_again(db):
+def test_a_group_that_was_changed_or_deleted_stays_so(db):
     Group.objects.get(name="Support").permissions.clear()
     Group.objects.get(name="Finance").delete()
     call_command("migrate", verbosity=0)
     assert not Group.objects.get(name="Support").permissions.exists()
+    assert not Group.objects.filter(name="Finance").exists()
+
+
+def test_where_there_is_no_group_they_are_made(db):
+    Group.objects.all().delete()
+    call_command("migrate", verbosity=0)
+    assert set(Group.objects.values_list("name", flat=True)) == set(groups.GROUPS)
     assert Group.objects.get(name="Finance").permissions.filter(codename="adjust_wallet").exists()
+
+
+GROUP_PAGES = "/admin/auth/group/"
+CREDIT, EXPORT = "adjust_wallet", "export_transaction"
+
+
+def told():
+    return [(entry.action_flag, audit.details(entry)) for entry in LogEntry.objects.order_by("pk")]
+
+
+def test_what_a_group_may_do_is_logged_with_before_and_after(boss):
+    client, (credit, export) = console(boss), (Permission.objects.get(codename=name) for name in (CREDIT, EXPORT))
+    client.post(f"{GROUP_PAGES}add/", {"name": "Tellers", "permissions": [credit.pk]})
+    group = Group.objects.get(name="Tellers")
+    page = f"{GROUP_PAGES}{group.pk}/change/"
+    client.post(page, {"name": "Tellers", "permissions": [credit.pk, export.pk]})
+    client.post(page, {"name": "Cashiers", "permissions": [credit.pk, export.pk]})
+    client.post(page, {"name": "Cashiers", "permissions": [credit.pk, export.pk]})
+    assert told() == [
+        (ADDITION, {"what": "group", "before": None, "after": {"name": "Tellers", "permissions": [str(credit)]}}),
+        (
+            CHANGE,
+            {
+                "what": "group",
+                "before": {"permissions": [str(credit)]},
+                "after": {"permissions": sorted([str(credit), str(export)])},
+            },
+        ),
+        (CHANGE, {"what": "group", "before": {"name": "Tellers"}, "after": {"name": "Cashiers"}}),
+    ]
+    assert {entry.user for entry in LogEntry.objects.all()} == {boss}
+    assert "name: Cashiers" in client.get("/admin/admin/logentry/").content.decode()
+
+
+def test_what_a_deleted_group_gave_to_whom_is_logged(boss, member):
+    user = member("Finance")
+    group = user.groups.get()
+    rights = sorted(map(str, group.permissions.all()))
+    console(boss).post(f"{GROUP_PAGES}{group.pk}/delete/", {"post": "yes"})
+    assert not Group.objects.filter(pk=group.pk).exists()
+    before = {"name": "Finance", "permissions": rights, "members": ["member"]}
+    assert told() == [(DELETION, {"what": "group", "before": before, "after": None})]
+
+
+def test_a_right_of_an_account_is_logged_with_before_and_after(boss, asha):
+    credit = Permission.objects.get(codename=CREDIT)
+    data = {"username": asha.username, "phone_number": asha.phone_number, "is_active": "on"}
+    console(boss).post(f"{USERS}{asha.pk}/change/", {**data, "user_permissions": [credit.pk]})
+    assert told() == [(CHANGE, {"what": "user_permissions", "before": [], "after": [str(credit)]})]
 
 
 def test_every_right_of_the_groups_exists(db):

@@ -38,7 +38,7 @@ def test_nothing_that_still_counts_is_pruned(traces, monkeypatch):
 def test_codes_and_counters_go_after_two_days(traces, monkeypatch):
     assert Counter.objects.filter(name=limits.COOLDOWN).exists()
     later(monkeypatch, days=4)
-    assert prune() == "Removed 1 codes, 0 logins, 5 counters.\n"
+    assert prune() == "Removed 1 code, 0 logins, 5 counters.\n"
     assert not OTP.objects.exists()
     assert not Counter.objects.exists()
 
@@ -47,9 +47,9 @@ def test_logins_go_when_they_have_ended(traces, asha, monkeypatch):
     tokens.issue(asha)
     Login.objects.filter(pk=Login.objects.earliest("pk").pk).update(ended_at=timezone.now())
     later(monkeypatch, days=3)
-    assert "1 logins" in prune()
+    assert "1 login," in prune()
     later(monkeypatch, days=29)
-    assert "1 logins" in prune()
+    assert "1 login," in prune()
 
 
 def test_a_test_message_says_whether_the_gateway_took_it(settings):

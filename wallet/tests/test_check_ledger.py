@@ -78,7 +78,7 @@ def test_no_books_at_all_agree(db):
 
 
 def test_it_looks_at_one_wallet_or_at_what_is_new(books, asha):
-    assert command("--wallet", str(asha.wallet.pk)) == "1 wallets agree with the ledger."
+    assert command("--wallet", str(asha.wallet.pk)) == "1 wallet agrees with the ledger."
     for since in ("2026-01-01", "2026-01-01T00:00:00Z", "2999-12-31", "2026-01-01T00:00:00+05:30"):
         assert command("--since", since) == "3 wallets agree with the ledger."
     report, _ = json_of("--since", "2026-01-01")

@@ -93,11 +93,11 @@ def test_a_spent_credit_is_not_taken_back(ravi, undo):
 
 
 @pytest.mark.parametrize("frozen", ["asha", "ravi"])
-def test_nothing_is_reversed_while_a_side_is_frozen(request, paid, undo, frozen):
+def test_nothing_is_reversed_while_a_side_is_frozen(request, boss, paid, undo, frozen):
     user = request.getfixturevalue(frozen)
-    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
+    services.freeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
     refuses(exceptions.WalletFrozen, undo, paid)
-    services.unfreeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Found again")
+    services.unfreeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Found again")
     assert undo(paid).balance == 1000
 
 

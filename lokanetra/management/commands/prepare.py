@@ -11,5 +11,5 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("check", deploy=True, fail_level="ERROR")
+        call_command("check", deploy=True, databases=["default"], fail_level="ERROR")
         call_command("collectstatic", interactive=False, verbosity=0)

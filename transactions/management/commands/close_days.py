@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date
 from tqdm import tqdm
 
+from lokanetra.plurals import how_many
 from transactions import volumes
 
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
         days = volumes.open_days(_day(since) if since else None)
         for day in tqdm(days, unit="day", disable=None):
             volumes.close(day)
-        self.stdout.write(self.style.SUCCESS(f"{len(days)} days summed."))
+        self.stdout.write(self.style.SUCCESS(f"{how_many(len(days), 'day')} summed."))
 
 
 def _day(text: str) -> Any:

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from lokanetra.plurals import how_many, verb
 from users import accounts, phones
 from users.models import UserProfile
 
@@ -52,12 +53,15 @@ class Command(BaseCommand):
             accounts.assign_phones({username: phones.parse(phone)}, dry_run=dry_run)
         except ValidationError as error:
             raise CommandError(f"{phone!r}: {' '.join(error.messages)}") from None
-        verb = "would log in" if dry_run else "now logs in"
-        self.stdout.write(f"{username} {verb} with {phones.show(phones.parse(phone))}.")
+        logs_in = "would log in" if dry_run else "now logs in"
+        self.stdout.write(f"{username} {logs_in} with {phones.show(phones.parse(phone))}.")
 
     def _ask(self, dry_run: bool) -> None:
         waiting = UserProfile.objects.filter(phone_number=None).order_by("username").values_list("username", flat=True)
-        self.stdout.write(f"{len(waiting)} accounts have no phone number. Nothing typed leaves one as it is.")
+        have = verb(len(waiting), "has", "have")
+        self.stdout.write(
+            f"{how_many(len(waiting), 'account')} {have} no phone number. Nothing typed leaves one as it is."
+        )
         for username in waiting:
             while phone := input(f"{username}: ").strip():
                 try:
@@ -79,9 +83,9 @@ class Command(BaseCommand):
         if wrong:
             for line, why in sorted(wrong):
                 self.stderr.write(f"line {line}: {why}")
-            raise CommandError(f"{len(wrong)} bad rows in {path}: nothing was changed.")
-        verb = "would be changed" if dry_run else "changed"
-        self.stdout.write(self.style.SUCCESS(f"{changed} of {len(wanted)} accounts {verb}."))
+            raise CommandError(f"{how_many(len(wrong), 'bad row')} in {path}: nothing was changed.")
+        done = "would be changed" if dry_run else "changed"
+        self.stdout.write(self.style.SUCCESS(f"{changed:,} of {how_many(len(wanted), 'account')} {done}."))
 
 
 Wrong = list[tuple[int, str]]

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 from django.db.models import Q
 from django.utils import timezone
 
+from lokanetra.plurals import how_many
 from users import limits
 from users.models import OTP, Counter, Login
 from users.tokens import LOGIN_LIFETIME
@@ -23,9 +24,9 @@ class Command(BaseCommand):
         old_window = Q(window_start__lt=now - KEPT) & ~Q(name=limits.COOLDOWN)
         open_again = Q(name=limits.COOLDOWN, count__lt=now.timestamp() - KEPT.total_seconds())
         stale = {
-            "codes": OTP.objects.filter(expires_at__lt=now - KEPT),
-            "logins": Login.objects.filter(Q(created_at__lt=now - LOGIN_LIFETIME) | Q(ended_at__lt=now - KEPT)),
-            "counters": Counter.objects.filter(old_window | open_again),
+            "code": OTP.objects.filter(expires_at__lt=now - KEPT),
+            "login": Login.objects.filter(Q(created_at__lt=now - LOGIN_LIFETIME) | Q(ended_at__lt=now - KEPT)),
+            "counter": Counter.objects.filter(old_window | open_again),
         }
         removed = {name: rows.delete()[0] for name, rows in stale.items()}
-        self.stdout.write("Removed " + ", ".join(f"{count} {name}" for name, count in removed.items()) + ".")
+        self.stdout.write("Removed " + ", ".join(how_many(count, name) for name, count in removed.items()) + ".")

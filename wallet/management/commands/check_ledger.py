@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
+from lokanetra.plurals import how_many, verb
 from transactions.models import CREDIT, DEBIT, Transaction
 from users.models import UserProfile
 from wallet.models import LedgerCheck, Wallet
@@ -183,7 +184,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"ok": report.ok, **asdict(report)}))
         elif report.ok:
-            self.stdout.write(self.style.SUCCESS(f"{report.wallets} wallets agree with the ledger."))
+            agree = verb(report.wallets, "agrees", "agree")
+            self.stdout.write(self.style.SUCCESS(f"{how_many(report.wallets, 'wallet')} {agree} with the ledger."))
         if options["wallet"] is None and options["since"] is None:
             self._remember(report)
         if not report.ok:

@@ -15,6 +15,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 from tqdm import tqdm
 
+from lokanetra.plurals import how_many
 from transactions import volumes
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
 from users import phones
@@ -63,7 +64,7 @@ class Command(BaseCommand):
         for day in volumes.open_days(people.start.date()):
             volumes.close(day)
         phone = phones.show(str(people.wallets[0].user.phone_number))
-        made = f"{options['users']:,} people and {options['transactions']:,} transactions (seed {seed})"
+        made = f"{options['users']:,} people and {how_many(options['transactions'], 'transaction')} (seed {seed})"
         self.stdout.write(self.style.SUCCESS(f"Made {made}. Log in as one of them with {phone}."))
 
 

@@ -1,0 +1,117 @@
+"""No page of the console breaks, whatever stands in its address or its form. The pages come from the map of URLs."""
+
+import re
+from collections.abc import Iterator
+from itertools import cycle, product
+
+import pytest
+from django.contrib.admin import site
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.urls import get_resolver
+from django.utils import timezone
+
+from users import audit, otp, tokens
+from users.models import UserProfile
+from wallet.models import LedgerCheck
+
+# What Django and Unfold read by themselves.
+FRAMEWORK = """
+    _to_field _popup _source_model _changelist_filters _facets _saveasnew _save _continue _addanother p o all e q next
+    action index select_across _selected_action page s extended app_label model_name field_name term timestamp__year
+""".split()  # noqa: SIM905
+# As they stand in an address; `{}` is for the parameter's name.
+JUNK = ["", "x", "-1", "9" * 30, "%00", "%", "%D9%A3", "%ED%A0%80", "1&{}=x", "x" * 10_000]
+IDS = ["0", "-1", "x", "None", "9" * 20, "9" * 5000, "%00", "%25", "%D9%A3", "_", "_00", "_5F", "_ZZ", "1_2F1", "1/1"]
+
+MODELS = {f"/admin/{model._meta.app_label}/{model._meta.model_name}/": model for model in site._registry}
+
+
+def routes(patterns, prefix: str = "/admin/") -> Iterator[str]:
+    for found in patterns:
+        route = prefix + str(found.pattern)
+        yield from routes(found.url_patterns, route) if hasattr(found, "url_patterns") else [route]
+
+
+(ADMIN,) = [found for found in get_resolver().url_patterns if getattr(found, "app_name", "") == "admin"]
+# A pattern's named group reads as the part of a path that it stands for.
+ROUTES = [
+    re.sub(r"\^?\(\?P(<\w+>)[^)]*\)(/?)\$?", r"\1\2", route) for route in dict.fromkeys(routes(ADMIN.url_patterns))
+]
+
+
+@pytest.fixture
+def rows(asha, boss):
+    """The newest row of each model that the console shows."""
+    otp.send(phone_number=asha.phone_number, address="127.0.0.1")
+    tokens.issue(asha)
+    audit.record(user_id=boss.pk, on=asha, what="account")
+    LedgerCheck.objects.create(ended_at=timezone.now(), wallets=2, complaints=0)
+    return {model: model._default_manager.latest("pk") for model in (*MODELS.values(), ContentType)}
+
+
+@pytest.fixture
+def client(boss):
+    client = Client(raise_request_exception=False)
+    client.force_login(boss)
+    return client
+
+
+@pytest.fixture
+def path_of(rows):
+    """The address of a page, of the newest row where it is about one."""
+
+    def path(route: str) -> str:
+        model = next((model for prefix, model in MODELS.items() if route.startswith(prefix)), UserProfile)
+        values = {"path:object_id": rows[model].pk, "id": rows[model].pk, "app_label": "wallet", "url": "nowhere"}
+        values["path:content_type_id"] = ContentType.objects.get_for_model(model).pk
+        return re.sub(r"<([\w:]+)>", lambda found: str(values[found[1]]), route)
+
+    return path
+
+
+def is_whole(answer) -> bool:
+    return answer.status_code < 500 and b"Traceback" not in getattr(answer, "content", b"")
+
+
+def send(client, method: str, path: str, query: str):
+    if method == "get":
+        return client.get(f"{path}?{query}")
+    return client.post(path, query, content_type="application/x-www-form-urlencoded")
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_junk_breaks_a_page(client, path_of, route, method):
+    path = path_of(route)
+    for junk in JUNK:
+        query = "&".join(f"{name}={junk.format(name)}" for name in FRAMEWORK)
+        assert is_whole(send(client, method, path, query)), f"{path}: {junk[:99]}"
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("page", ["", "add/", "<path:object_id>/change/", "<path:object_id>/delete/"])
+def test_no_parameter_breaks_a_page_of_a_model(client, path_of, page, method):
+    """The models take all parameters with all junk in turns."""
+    paths = cycle([path_of(model + page) for model in MODELS])
+    for path, (name, junk) in zip(paths, product(FRAMEWORK, JUNK), strict=False):
+        query = f"{name}={junk.format(name)}"
+        assert is_whole(send(client, method, path, query)), f"{path}: {query[:99]}"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_filter_breaks_a_list(client, rows, model):
+    filters = client.get(model).context["cl"].filter_specs
+    own = {name for found in filters for name in found.expected_parameters()}
+    like_own = {f"{name.split('__')[0]}__{lookup}" for name in own for lookup in ("exact", "in", "isnull", "gte")}
+    for name, junk in product(sorted(own | like_own), JUNK):
+        query = f"{name}={junk.format(name)}"
+        assert is_whole(client.get(f"{model}?{query}")), query[:99]
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
+def test_no_id_breaks_a_page(client, rows, route):
+    for junk in IDS:
+        path = re.sub(r"<[\w:]+>", junk, route)
+        for answer in (client.get(path), client.post(path, {"post": "yes", "confirmed": ""})):
+            assert is_whole(answer), path[:99]
