@@ -41,20 +41,22 @@ READY = {"patience": 0.3, "deadline": 1.5}
 # Seconds for a body to arrive, and how many bodies may be on their way at once.
 BODY_DEADLINE = 10.0
 MOST_BODIES = 512
-# Bytes. No request of ours has as many; so many more are read, lest the refusal does not reach who still sends.
-LONGEST_BODY, LONGEST_READ = 256 * 1024, 2_500_000
+# Bytes. No request of ours has as many. So many more are read, for some seconds, for who still sends hears no refusal.
+LONGEST_BODY, LONGEST_READ, DRAIN_DEADLINE = 256 * 1024, 2_500_000, 1.0
 # Seconds in which a client must take each part of a file.
 PART_DEADLINE = 60.0
 
 Headers = list[tuple[str, str]]
 
 
-class SlowBody(Exception):
-    """Raised when a body does not arrive in time, or makes room for others."""
+class BadBody(Exception):
+    """Raised for a body that is not worked on; `status` says why."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
 
 
-class LongBody(Exception):
-    """Raised when a body is longer than any request of ours."""
+SLOW, LONG, CUT_OFF = 408, 413, 400
 
 
 class Bodies:
@@ -65,18 +67,26 @@ class Bodies:
         self.deadlines: dict[asyncio.Timeout, None] = {}
 
     async def read(self, scope: Any, protocol: Any) -> bytes:
-        """Raises SlowBody and LongBody."""
+        """The whole body. Raises BadBody."""
         length = scope.headers.get("content-length")
         if length == "0" or (length is None and "transfer-encoding" not in scope.headers):
             return b""
+        if length and int(length) > LONGEST_BODY:
+            await self._in_time(protocol, DRAIN_DEADLINE, LONG)
+        body = await self._in_time(protocol, BODY_DEADLINE, SLOW)
+        if length and len(body) != int(length):
+            raise BadBody(CUT_OFF)
+        return body
+
+    async def _in_time(self, protocol: Any, seconds: float, otherwise: int) -> bytes:
         self._make_room()
-        deadline = asyncio.timeout(BODY_DEADLINE)
+        deadline = asyncio.timeout(seconds)
         self.deadlines[deadline] = None
         try:
             async with deadline:
                 return await _body(protocol)
         except TimeoutError:
-            raise SlowBody from None
+            raise BadBody(otherwise) from None
         finally:
             self.deadlines.pop(deadline, None)
 
@@ -96,7 +106,7 @@ async def _body(protocol: Any) -> bytes:
         elif size > LONGEST_READ:
             break
     if size > LONGEST_BODY:
-        raise LongBody
+        raise BadBody(LONG)
     return bytes(body)
 
 
@@ -152,10 +162,8 @@ class Application:
             body = await self.bodies.read(scope, protocol)
             slots, limits = self._slots_for(scope)
             return await slots.run(partial(self._call, environ_of(scope, body)), **limits)
-        except SlowBody:
-            return refusal(scope, 408)
-        except LongBody:
-            return refusal(scope, 413)
+        except BadBody as refused:
+            return refusal(scope, refused.status)
         except Busy:
             return refusal(scope, 503)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 
-from lokanetra.tests.live import Live
+from lokanetra.tests.live import Live, at_once
 
 WORKERS = 3
 
@@ -53,3 +53,40 @@ def test_a_body_without_an_end_is_refused(live: Live):
         connection.sendall(b" " * 2_600_000)
         status, problem = answer_to(connection)
     assert (status, problem["code"]) == (413, "body_too_large")
+
+
+def test_a_body_that_is_far_too_long_is_refused_before_it_is_sent(live: Live):
+    with talking(live, "Content-Length: 999999999999") as connection:
+        status, problem = answer_to(connection)
+    assert (status, problem["code"]) == (413, "body_too_large")
+
+
+def test_a_body_that_is_cut_off_moves_nothing(live: Live):
+    """Also where what came of it could pass for the whole."""
+    token = live.log_in("9844444445")
+    live.post("/wallet/credit/", {"amount": "10.00"}, token)
+    with talking(live, "Content-Length: 40", f"Authorization: Bearer {token}") as connection:
+        connection.sendall(b'{"amount":"1.00"}')
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536)[:12] in (b"", b"HTTP/1.1 400")
+    assert live.balance(token) == "10.00"
+
+
+def test_clients_that_go_away_take_no_slot_with_them(live: Live):
+    token = live.log_in("9844444446")
+    live.post("/wallet/credit/", {"amount": "10.00"}, token)
+    head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    beginnings = [
+        f"POST /wallet/debit/ HTTP/1.1\r\n{head}Content-Length: 40\r\n\r\n{{",
+        f'POST /wallet/debit/ HTTP/1.1\r\n{head}Content-Length: 17\r\n\r\n{{"amount":"0.01"}}',
+        f"GET /wallet/balance/ HTTP/1.1\r\n{head}\r\n",
+        f"GET /transactions/export/ HTTP/1.1\r\n{head}\r\n",
+        f'POST /wallet/debit/ HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"amo',
+    ]
+    for _ in range(30):
+        for text in beginnings:
+            with socket.create_connection(("127.0.0.1", live.port)) as client:
+                client.sendall(text.encode())
+    answers = at_once(*[lambda: live.call("GET", "/wallet/balance/", token=token)] * 20)
+    assert [answer.status for answer in answers] == [200] * 20
+    assert "Traceback" not in live.output.read_text()
