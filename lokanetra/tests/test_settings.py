@@ -14,7 +14,8 @@ from django.conf import settings as product
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from lokanetra import checks, env
+from lokanetra import checks, env, postgresql
+from lokanetra.postgresql.base import DatabaseWrapper as ServerWrapper
 from lokanetra.throttles import RateLimit
 
 HOUSE = Path(product.BASE_DIR)
@@ -274,6 +275,29 @@ def test_several_postgresql_hosts_reach_the_driver(monkeypatch):
         "dbname": "name", "user": "user", "password": "pass@word", "host": "h1,h2", "port": "5432,5433",
         "target_session_attrs": "read-write",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "in_url, in_environment, own",
+    [("", "", ""), ("?options=-c%20work_mem%3D8MB", "-c x=1", " -c work_mem=8MB"), ("", "-c geqo=off", " -c geqo=off")],
+)
+def test_a_server_keeps_its_limits_beside_what_the_operator_sets(monkeypatch, in_url, in_environment, own):
+    monkeypatch.setenv("A_DATABASE", f"postgresql://user@h1/name{in_url}")
+    monkeypatch.setenv("PGOPTIONS", in_environment)
+    config = env.database("A_DATABASE", "") | {"TIME_ZONE": None}
+    for serving in (True, False):
+        monkeypatch.setattr(postgresql, "serving", serving)
+        options = ServerWrapper(config).get_connection_params().get("options", "")
+        assert options == (
+            f"-c lock_timeout=3s -c statement_timeout=10s{own}" if serving else own.strip() * bool(in_url)
+        )
+
+
+def test_a_server_that_is_silent_is_noticed_by_the_kernel_too(monkeypatch):
+    monkeypatch.setenv("A_DATABASE", "postgresql://user@h1/name")
+    options = env.database("A_DATABASE", "")["OPTIONS"]
+    assert options["tcp_user_timeout"] <= 15_000
+    assert options["keepalives_idle"] + options["keepalives_count"] * options["keepalives_interval"] <= 15
 
 
 def test_proxies_are_believed_only_where_there_are_any():
