@@ -6,7 +6,8 @@ from django.contrib.admin import ShowFacets, site
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
+from django.forms import CharField
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
@@ -14,6 +15,7 @@ from unfold.contrib.filters.admin import RangeDateFilter
 
 from lokanetra.filters import Moment
 from lokanetra.pagination import MAX_ROWS, counted
+from lokanetra.texts import one_line
 
 # The models of the sidebar, in its order, with their Material symbols.
 ICONS = {
@@ -88,6 +90,13 @@ class ConsoleAdmin(ModelAdmin):
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     actions: Any = None
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        """What people write here is one line that can be read."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, CharField):
+            field.validators.append(one_line)
+        return field
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""

@@ -18,6 +18,7 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
+    lokanetra.texts
     lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.throttles
     lokanetra.prepared lokanetra.postgresql.base
     lokanetra.errors lokanetra.checks *.apps
