@@ -76,9 +76,9 @@ def test_lines_are_for_texts_of_several():
 
 def test_every_text_of_the_api_has_a_rule_but_what_is_read_by_one_of_its_own():
     taken = {view.contract.takes for _, _, view in routes() if getattr(view, "contract", None) and view.contract.takes}
-    fields = {name: field for serializer in taken for name, field in serializer().fields.items()}
-    strings = {name: field for name, field in fields.items() if isinstance(field, serializers.CharField)}
-    free = {name for name, field in strings.items() if not (isinstance(field, Text) and field.rule)}
+    fields = [item for serializer in taken for item in serializer().fields.items()]
+    strings = [item for item in fields if isinstance(item[1], serializers.CharField)]
+    free = {name for name, field in strings if not (isinstance(field, Text) and field.rule)}
     assert free == {"phone_number", "to_phone_number", "otp", "refresh"}
 
 
