@@ -52,13 +52,17 @@ def console(auditor):
 
 
 @pytest.fixture
-def rows(asha, ravi, monkeypatch):
+def opening():
+    return datetime(2025, 12, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def rows(asha, ravi, at, monkeypatch):
     """Twelve payments there and back within three seconds, of three amounts: in every order some are equal."""
     monkeypatch.setattr(exports, "BATCH", 3)
     for number in range(12):
         payer, payee = (ravi, asha) if number % 3 == 2 else (asha, ravi)
-        with monkeypatch.context() as patch:
-            patch.setattr(timezone, "now", lambda: datetime(2026, 1, 31, 12, 0, number // 4, tzinfo=UTC))  # noqa: B023
+        with at(datetime(2026, 1, 31, 12, 0, number // 4, tzinfo=UTC)):
             amount = Decimal(f"{1 + number % 3}.50")
             services.transfer(user_id=payer.pk, to=payee.phone_number, amount=amount, remarks=f"no. {number}")
 
