@@ -1,11 +1,15 @@
 """The cast of all tests, and the check of the books that follows each of them."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from lokanetra.pagination import too_long
@@ -19,11 +23,47 @@ from wallet.management.commands import check_ledger
 ASHA, RAVI, STRANGER = "+919999999999", "+919888888888", "+919777777777"
 
 
+WRITING = services.BALANCES_AND_ROW
+
+
+def set_clocks(patch: pytest.MonkeyPatch, moment: datetime) -> None:
+    """That of this machine, and that of the database by which money moves."""
+    patch.setattr(timezone, "now", lambda: moment)
+    there = WRITING.replace("clock_timestamp()", f"TIMESTAMPTZ '{moment.isoformat()}'")
+    patch.setattr(services, "BALANCES_AND_ROW", there)
+
+
 @pytest.fixture
-def asha(db: None) -> UserProfile:
+def clock_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Stops the clocks at a moment, for the rest of the test."""
+    return partial(set_clocks, monkeypatch)
+
+
+@contextmanager
+def _at(moment: datetime) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        set_clocks(patch, moment)
+        yield
+
+
+@pytest.fixture
+def at() -> Callable[[datetime], AbstractContextManager[None]]:
+    """What moves within it, moves at this moment."""
+    return _at
+
+
+@pytest.fixture
+def opening() -> datetime | None:
+    """When asha got her money: just now, unless a module says otherwise."""
+    return None
+
+
+@pytest.fixture
+def asha(db: None, opening: datetime | None) -> UserProfile:
     """She holds 1000.00."""
     user = accounts.create(phone_number=ASHA)
-    services.credit(user_id=user.pk, amount=Decimal("1000.00"))
+    with _at(opening) if opening else nullcontext():
+        services.credit(user_id=user.pk, amount=Decimal("1000.00"))
     return user
 
 

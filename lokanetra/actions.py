@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from lokanetra.errors import Problem
+from lokanetra.texts import lines
 
 LONGEST_REASON = 255
 
@@ -20,7 +21,9 @@ LONGEST_REASON = 255
 class ActionForm(forms.Form):
     """What staff fill in, a reason above all. `key` is made with the page: sent twice, the deed is done once."""
 
-    reason = forms.CharField(max_length=LONGEST_REASON, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+    reason = forms.CharField(
+        max_length=LONGEST_REASON, validators=[lines], widget=UnfoldAdminTextareaWidget(attrs={"rows": 2})
+    )
     key = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)
 
 

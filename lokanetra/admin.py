@@ -8,7 +8,8 @@ from django.contrib.admin import ShowFacets, site
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
+from django.forms import CharField
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -19,6 +20,7 @@ from unfold.sites import UnfoldAdminSite
 
 from lokanetra.filters import Moment
 from lokanetra.pagination import MAX_ROWS, counted
+from lokanetra.texts import one_line
 
 # The models of the sidebar, in its order, with their Material symbols.
 ICONS = {
@@ -116,6 +118,13 @@ class ConsoleAdmin(ModelAdmin):
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     actions: Any = None
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        """What people write here is one line that can be read."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, CharField):
+            field.validators.append(one_line)
+        return field
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""

@@ -1,6 +1,7 @@
 """JSON as the contract reads and writes it: strict on the way in, one media type on the way out."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,8 @@ from rest_framework import exceptions, serializers
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
+
+from lokanetra import texts
 
 
 class BodyTooLarge(exceptions.APIException):
@@ -78,12 +81,20 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class Text(serializers.CharField):
-    """A JSON string, and nothing that could be made into one."""
+    """A JSON string, and nothing that could be made into one; one line that people can read, unless another rule, or
+    none, is named."""
+
+    def __init__(self, *, rule: Callable[[str], None] | None = texts.one_line, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rule = rule
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        return super().to_internal_value(data)
+        text = super().to_internal_value(data)
+        if self.rule:
+            self.rule(text)
+        return text
 
 
 class TrueOrFalse(serializers.BooleanField):

@@ -43,8 +43,9 @@ BODY_DEADLINE = 10.0
 MOST_BODIES = 512
 # Bytes. No request of ours has as many. So many more are read, for some seconds, for who still sends hears no refusal.
 LONGEST_BODY, LONGEST_READ, DRAIN_DEADLINE = 256 * 1024, 2_500_000, 1.0
-# Seconds in which a client must take each part of a file.
-PART_DEADLINE = 60.0
+
+# Seconds. A file that ended where no slot was free would pass for a whole one.
+PATIENCE_OF_FILES = 3600.0
 
 Headers = list[tuple[str, str]]
 
@@ -191,16 +192,13 @@ class Application:
         return answer
 
     async def _stream(self, protocol: Any, answer: Answer, parts: Parts) -> None:
-        """Send parts as the client takes them. One that takes none for too long is left."""
+        """Send parts as the client takes them. Between two of them nothing is held."""
         transport = protocol.response_stream(answer.status, answer.headers)
         try:
-            while part := await self.reads.run(parts.next):
-                async with asyncio.timeout(PART_DEADLINE):
-                    await transport.send_bytes(part)
-        except (TimeoutError, Busy):
-            logger.warning("a file was not sent to its end")
+            while part := await self.reads.run(parts.next, patience=PATIENCE_OF_FILES):
+                await transport.send_bytes(part)
         finally:
-            await self.reads.run(parts.close)
+            await self.reads.run(parts.close, patience=PATIENCE_OF_FILES)
 
 
 def environ_of(scope: Any, body: bytes) -> dict[str, Any]:

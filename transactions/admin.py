@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 
 from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
-from lokanetra.errors import ServerBusy
+from lokanetra.errors import Problem
 from transactions.exports import LEDGER
 from transactions.filters import wallets_matching
 from transactions.models import Transaction
@@ -90,7 +90,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         """All rows of the list, with its filters, its search and its order."""
         try:
             return LEDGER.answer(request, self.get_changelist_instance(request).queryset.so_far().for_staff())
-        except (IncorrectLookupParameters, ServerBusy) as refusal:
+        except (IncorrectLookupParameters, Problem) as refusal:
             self.message_user(request, str(refusal) or "A filter cannot be read.", messages.ERROR)
             return redirect("admin:transactions_transaction_changelist")
 

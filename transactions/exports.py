@@ -8,14 +8,17 @@ in memory. So it matters neither how long the ledger is nor how slowly the clien
 import csv
 import logging
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import merge
 from io import StringIO
 from itertools import islice
 from operator import itemgetter
+from threading import Lock
+from time import monotonic
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
@@ -27,6 +30,7 @@ from lokanetra.errors import ServerBusy
 from transactions.models import Transaction
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users import audit
+from users.exceptions import TooManyRequests
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +39,61 @@ BATCH = 2_000
 # Cells of one column that are kept as they were written: the same people and amounts come again and again.
 REMEMBERED = 4_096
 
-# Files that one process sends at a time: a client that stops reading keeps one of the server's threads waiting for it.
+# Files that one process sends at a time, and those of one user among them.
 MOST_AT_ONCE = 16
+MOST_PER_USER = 2
+# Seconds. Whoever takes nothing for so long makes room for others, and his file breaks off when he comes back.
+PATIENCE = 60
+# Until he does, the rows that he did not take stay in memory.
+MOST_WAITED_FOR = 64
+
+# Without it spreadsheets read UTF-8 as something else.
+BYTE_ORDER_MARK = "\ufeff"
 
 FORMULA_SIGNS = frozenset("=+-@")
 # The quote is never closed. A server may end even a broken answer politely, and this no reader of CSV takes for a row.
 BROKEN_OFF = '"This file is not complete: the export broke off here.'
 
-being_sent: set[Iterator[list[str]]] = set()
+
+class Stalled(Exception):
+    """Raised in a file whose reader took nothing for too long."""
+
+
+class Download:
+    """A file on its way, part after part. It has its place from the check on until it is closed or forgotten, whether
+    or not anybody began to read it.
+
+    Raises TooManyRequests when the user has as many as he may, ServerBusy when all places are taken.
+    """
+
+    def __init__(self, user_id: int, parts: Generator[str, None, None]) -> None:
+        self.user_id, self.parts, self.asked_at = user_id, parts, monotonic()
+        with places:
+            others = list(being_sent)
+            if sum(other.user_id == user_id for other in others) >= MOST_PER_USER:
+                raise TooManyRequests(PATIENCE)
+            if len(others) >= MOST_WAITED_FOR or sum(not other.has_stalled for other in others) >= MOST_AT_ONCE:
+                raise ServerBusy
+            being_sent.add(self)
+
+    @property
+    def has_stalled(self) -> bool:
+        return monotonic() - self.asked_at > PATIENCE
+
+    def __iter__(self) -> "Download":
+        return self
+
+    def __next__(self) -> str:
+        has_stalled, self.asked_at = self.has_stalled, monotonic()
+        return self.parts.throw(Stalled) if has_stalled else next(self.parts)
+
+    def close(self) -> None:
+        being_sent.discard(self)
+        self.parts.close()
+
+
+places = Lock()
+being_sent: WeakSet[Download] = WeakSet()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +107,27 @@ class CSV:
     def answer(self, request: Request | HttpRequest, rows: Any) -> StreamingHttpResponse:
         """The file of these rows: a queryset in its order, or disjoint ones whose rows are merged, newest first.
 
-        Raises ServerBusy when too many files are being sent.
+        Raises TooManyRequests and ServerBusy as `Download` does.
         """
         headers = {"Content-Disposition": f'attachment; filename="transactions-{timezone.now():%Y-%m-%d}.csv"'}
-        parts = [] if request.method == "HEAD" else self._begin(request, rows)
+        parts: Iterable[str] = [] if request.method == "HEAD" else self._begin(request, rows)
         return StreamingHttpResponse(parts, content_type=f"{self.media_type}; charset=utf-8", headers=headers)
 
-    def _begin(self, request: Request | HttpRequest, rows: Any) -> Iterator[str]:
+    def _begin(self, request: Request | HttpRequest, rows: Any) -> Download:
         user_id: Any = request.user.pk
-        if len(being_sent) >= MOST_AT_ONCE:
-            raise ServerBusy
-        if self.audited:
-            audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
-        return self._sent(user_id, self._lines(rows))
-
-    def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Iterator[str]:
-        count = 0
-        being_sent.add(lines)
+        download = Download(user_id, self._sent(user_id, self._lines(rows)))
         try:
-            yield written([self.columns().fields])
+            if self.audited:
+                audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
+        except Exception:
+            download.close()
+            raise
+        return download
+
+    def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Generator[str, None, None]:
+        count = 0
+        try:
+            yield BYTE_ORDER_MARK + written([self.columns().fields])
             while batch := list(islice(lines, BATCH)):
                 count += len(batch)
                 yield written(batch)
@@ -82,12 +135,11 @@ class CSV:
         except GeneratorExit:
             logger.info("user %s went away after %s transactions", user_id, count)
             raise
-        except Exception:  # whatever it is, nobody may take the file for a whole one
-            logger.exception("the export for user %s broke off after %s transactions", user_id, count)
+        except Exception as fault:  # whatever it is, nobody may take the file for a whole one
+            log = logger.info if isinstance(fault, Stalled) else logger.exception
+            log("the export for user %s broke off after %s transactions", user_id, count)
             yield BROKEN_OFF
             raise
-        finally:
-            being_sent.discard(lines)
 
     def _lines(self, rows: Any) -> Iterator[list[str]]:
         fields = self.columns().fields.values()
@@ -162,8 +214,8 @@ def in_batches(rows: QuerySet, columns: list[str]) -> Iterator[tuple]:
 
 def order_of(rows: QuerySet) -> list[tuple[str, bool]]:
     """The columns of an order and whether each descends, up to the id: behind it nothing is left to be put in order."""
-    names = map(str, rows.query.order_by)
-    order = [(name.lstrip("-").replace("pk", "id"), name.startswith("-")) for name in names]
+    columns = [(name.lstrip("-"), name.startswith("-")) for name in map(str, rows.query.order_by)]
+    order = [("id" if column == "pk" else column, descends) for column, descends in columns]
     return order[: [name for name, _ in order].index("id") + 1]
 
 

@@ -81,7 +81,8 @@ class Transaction(models.Model):
     """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
 
     `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes
-    from the database while the wallets are locked, so that a wallet's rows are in the order in which they happened.
+    from the database while the wallets are locked, and so does the time: a wallet's rows are in the order in which they
+    happened, by both.
     """
 
     class Type(models.TextChoices):

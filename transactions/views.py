@@ -52,7 +52,8 @@ class TransactionViewSet(Endpoints):
     def export(self, request: Authenticated) -> Sequence[TransactionQuerySet]:
         """Download one's own history as CSV, newest first.
 
-        All rows that the filters leave, up to the moment of the call. A file that ends inside quotes is not whole.
+        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A file
+        that ends inside quotes is not whole. Two at a time.
         """
         return Transaction.objects.so_far().visible_to(request.user)
 
@@ -61,7 +62,8 @@ class TransactionViewSet(Endpoints):
     def admin_export(self, request: Authenticated) -> TransactionQuerySet:
         """Download all transactions as CSV, newest first.
 
-        All rows that the filters leave, up to the moment of the call. A file that ends inside quotes is not whole.
+        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A file
+        that ends inside quotes is not whole. Two at a time.
         """
         return Transaction.objects.so_far().newest_first().for_staff()
 

@@ -17,7 +17,7 @@ class PhoneField(Text):
     pattern = phones.LOOKS_LIKE_ONE
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trim_whitespace=False, **kwargs)
+        super().__init__(rule=None, trim_whitespace=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         return phones.parse(super().to_internal_value(data))
@@ -33,7 +33,7 @@ class CodeField(Text):
     default_error_messages = {"digits": "A code is six digits."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trim_whitespace=False, **kwargs)
+        super().__init__(rule=None, trim_whitespace=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         code = super().to_internal_value(data)
@@ -83,7 +83,7 @@ class LoginSerializer(PairSerializer):
 
 
 class RefreshSerializer(serializers.Serializer):
-    refresh = Text()
+    refresh = Text(rule=None)
 
 
 class ProfileSerializer(AccountSerializer):

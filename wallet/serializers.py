@@ -6,6 +6,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from lokanetra.parsers import Text
+from lokanetra.texts import lines
 from users.serializers import PhoneField
 from wallet.models import Wallet
 from wallet.money import AmountField
@@ -13,7 +14,7 @@ from wallet.money import AmountField
 
 class PaymentSerializer(serializers.Serializer):
     amount = AmountField()
-    remarks = Text(max_length=255, allow_blank=True, required=False)
+    remarks = Text(rule=lines, max_length=255, allow_blank=True, required=False)
 
 
 class TransferSerializer(PaymentSerializer):
@@ -21,7 +22,7 @@ class TransferSerializer(PaymentSerializer):
 
 
 class RemarksSerializer(serializers.Serializer):
-    remarks = Text(max_length=255)
+    remarks = Text(rule=lines, max_length=255)
 
 
 class AdjustmentSerializer(RemarksSerializer):
@@ -29,7 +30,7 @@ class AdjustmentSerializer(RemarksSerializer):
 
 
 class ReasonSerializer(serializers.Serializer):
-    reason = Text(max_length=255)
+    reason = Text(rule=lines, max_length=255)
 
 
 class CurrencyField(serializers.ReadOnlyField):

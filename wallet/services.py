@@ -15,7 +15,6 @@ Either all of it is committed or nothing is (`faults.py`). Amounts are in rupees
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -257,7 +256,6 @@ def _move(
         sender_balance=payer.balance if payer else None,
         receiver_balance=receiver.balance if receiver else None,
         remarks=request.remarks,
-        timestamp=_now(),
         initiated_by_id=request.user_id,
         idempotency_key=request.key,
         request_hash=request.hash,
@@ -273,32 +271,44 @@ BALANCES = """
     UPDATE wallet_wallet SET balance = CASE id WHEN %s THEN CAST(%s AS bigint) ELSE CAST(%s AS bigint) END
     WHERE id IN (%s, %s)
 """
-COLUMNS = [field.attname for field in Transaction._meta.concrete_fields if not field.primary_key]
-ROW = (
+FIELDS = [field for field in Transaction._meta.concrete_fields if not field.primary_key]
+COLUMNS = [str(field.column) for field in FIELDS]
+TIME_AT = COLUMNS.index("timestamp")
+# A row's time: by the clock of the database where there is one, for servers' clocks differ, and never before the last
+# row of either wallet, for clocks are set back. Only where one was is it worth looking for those rows.
+NEWEST = "(SELECT timestamp FROM transactions_transaction ORDER BY timestamp DESC, id DESC LIMIT 1)"
+LAST = 2 * [
+    f"(SELECT timestamp FROM transactions_transaction WHERE {side} = %s ORDER BY id DESC LIMIT 1)"  # noqa: S608
+    for side in ("sender_id", "receiver_id")
+]
+TIME = f"""
+    CASE WHEN clock_timestamp() >= {NEWEST} THEN clock_timestamp()
+         ELSE GREATEST(clock_timestamp(), {", ".join(LAST)}) END
+"""
+TIME_ON_SQLITE = "MAX(%s, " + ", ".join(f"COALESCE({last}, '')" for last in LAST) + ")"
+ROW, ROW_ON_SQLITE = [
     f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"
-)
+    f"VALUES ({', '.join(time if column == 'timestamp' else '%s' for column in COLUMNS)}) RETURNING id, timestamp"
+    for time in (TIME, TIME_ON_SQLITE)
+]
 BALANCES_AND_ROW = f"WITH balances AS ({BALANCES}) {ROW}"  # every round trip is made while others wait for the locks
 
 
 def _write(row: Transaction, wallets: list[Wallet]) -> None:
-    """Their balances, and the row, which gets its id."""
+    """Their balances, and the row, which gets its id and its time."""
     one, other = wallets[0], wallets[-1]
     balances = [one.pk, in_paise(one.balance), in_paise(other.balance), one.pk, other.pk]
-    values = [_as_kept(getattr(row, column)) for column in COLUMNS]
+    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in FIELDS]
+    values[TIME_AT : TIME_AT + 1] = [one.pk, one.pk, other.pk, other.pk]
     if connection.vendor == "postgresql":
-        ((row.pk,),) = rows_of(BALANCES_AND_ROW, balances + values)
+        ((row.pk, row.timestamp),) = rows_of(BALANCES_AND_ROW, balances + values)
     else:
+        ops: Any = connection.ops
+        values.insert(TIME_AT, ops.adapt_datetimefield_value(timezone.now()))
         rows_of(BALANCES, balances)
-        ((row.pk,),) = rows_of(ROW, values)
+        ((row.pk, moment),) = rows_of(ROW_ON_SQLITE, values)
+        row.timestamp = ops.convert_datetimefield_value(moment, None, connection)
     row._state.adding = False
-
-
-def _as_kept(value: Any) -> Any:
-    """As the database keeps it: amounts in paise, moments as it writes them."""
-    if isinstance(value, Decimal):
-        return in_paise(value)
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
 def _audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> Receipt:
@@ -336,11 +346,6 @@ def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
     if payer and receiver:
         return TRANSFER
     return DEBIT if payer else CREDIT
-
-
-def _now() -> datetime:
-    """Taken under the lock, so that a wallet's rows are in the order of their times too."""
-    return timezone.now()
 
 
 def _nothing() -> NoReturn:

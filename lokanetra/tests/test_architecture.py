@@ -18,6 +18,7 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
+    lokanetra.texts
     lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.addresses
     lokanetra.database lokanetra.postgresql.base lokanetra.staticfiles lokanetra.plurals
     lokanetra.prepared lokanetra.errors lokanetra.checks lokanetra.throttles *.apps

@@ -7,7 +7,6 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from transactions.models import Transaction
 from users import accounts
@@ -24,10 +23,14 @@ def console(boss):
 
 
 @pytest.fixture
-def dinner(asha, ravi):
+def opening():
+    return datetime(2025, 12, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def dinner(asha, ravi, at):
     """What asha paid ravi on the last second of a January."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timezone, "now", lambda: datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC))
+    with at(datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)):
         services.transfer(
             user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"), remarks="Dinner", key="dinner-1"
         )
@@ -74,7 +77,8 @@ def test_search_finds_either_side_by_phone_and_username(console, dinner, term, c
         ({"amount_to": "250.49"}, 0),
         ({"transaction_type__exact": "TRANSFER"}, 1),
         ({"timestamp_from": "2026-01-31", "timestamp_to": "2026-01-31"}, 1),
-        ({"timestamp_to": "2026-01-30"}, 0),
+        ({"timestamp_to": "2026-01-30"}, 1),
+        ({"timestamp_to": "2025-12-30"}, 0),
         ({"timestamp_from": "2026-02-01", "timestamp_to": "2026-02-02"}, 0),
         ({"timestamp_from": "2026-01-31T23:59:59Z", "timestamp_to": "2026-01-31T23:59:59Z"}, 1),
         ({"timestamp_from": "", "timestamp_to": ""}, 2),

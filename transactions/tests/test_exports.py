@@ -1,27 +1,37 @@
 """An export holds all that the list would show, as CSV that no spreadsheet runs and that is whole or says it is not."""
 
 import csv
+import gc
 import json
 import logging
 import sys
+from codecs import BOM_UTF8
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from http.client import HTTPConnection
 from socket import SO_RCVBUF, SOL_SOCKET, socket
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db import OperationalError, connection
+from django.core.signals import request_finished
+from django.db import OperationalError, close_old_connections, connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from lokanetra.tests.live import Live, wait_for
+from lokanetra.errors import ServerBusy
+from lokanetra.tests.live import Live, at_once, wait_for
 from lokanetra.tests.test_errors import problem
 from transactions import exports
-from users import accounts
+from transactions.models import Transaction
+from users import accounts, audit
+from users.exceptions import TooManyRequests
 from wallet import services
 
 OWN, ALL, CONSOLE = "/transactions/export/", "/transactions/admin-export/", "/admin/transactions/transaction/"
@@ -42,20 +52,28 @@ def console(auditor):
 
 
 @pytest.fixture
-def rows(asha, ravi, monkeypatch):
+def opening():
+    return datetime(2025, 12, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def rows(asha, ravi, at, monkeypatch):
     """Twelve payments there and back within three seconds, of three amounts: in every order some are equal."""
     monkeypatch.setattr(exports, "BATCH", 3)
     for number in range(12):
         payer, payee = (ravi, asha) if number % 3 == 2 else (asha, ravi)
-        with monkeypatch.context() as patch:
-            patch.setattr(timezone, "now", lambda: datetime(2026, 1, 31, 12, 0, number // 4, tzinfo=UTC))  # noqa: B023
+        with at(datetime(2026, 1, 31, 12, 0, number // 4, tzinfo=UTC)):
             amount = Decimal(f"{1 + number % 3}.50")
             services.transfer(user_id=payer.pk, to=payee.phone_number, amount=amount, remarks=f"no. {number}")
 
 
 def text_of(response):
+    """Without the byte order mark, which is there, once."""
     assert response.status_code == 200
-    return b"".join(response.streaming_content).decode()
+    content = b"".join(response.streaming_content)
+    assert content.startswith(BOM_UTF8)
+    assert content.count(BOM_UTF8) == 1
+    return content.decode("utf-8-sig")
 
 
 def records(response):
@@ -218,6 +236,45 @@ def test_a_filter_that_the_console_cannot_read_leads_back_to_the_list(console):
     assert "A filter cannot be read." in page.content.decode()
 
 
+def test_hindi_arrives_in_a_spreadsheet_and_in_a_program(asha, as_user, console):
+    services.credit(user_id=asha.pk, amount=Decimal("1.00"), remarks="किराया")
+    for response in (as_user(asha).get(OWN), console.get(f"{CONSOLE}export/")):
+        assert records(response)[0]["remarks"] == "किराया"
+
+
+def test_a_file_that_is_only_asked_about_has_no_content(asha, boss, as_user):
+    for user, path in ((asha, OWN), (boss, ALL)):
+        assert b"".join(as_user(user).head(path)) == b""
+
+
+@pytest.mark.parametrize("order", [["-pk_count", "pk"], ["pkg", "-id"]])
+def test_only_the_key_itself_is_called_the_id(order):
+    named = Transaction.objects.annotate(pk_count=F("amount"), pkg=F("amount")).order_by(*order)
+    assert exports.order_of(named) == [(order[0].lstrip("-"), order[0][0] == "-"), ("id", order[1][0] == "-")]
+
+
+# --- Places ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Moves on when it is told to, in seconds."""
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(exports, "monotonic", lambda: clock.seconds)
+    return clock
+
+
+def places_taken():
+    gc.collect()
+    return len(exports.being_sent)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_on_its_way():
+    """Other tests may have left files half read."""
+    exports.being_sent.clear()
+
+
 def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, as_user, console, monkeypatch):
     monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
     client = as_user(asha)
@@ -226,7 +283,104 @@ def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, 
     problem(client.get(OWN), 503, "server_busy")
     assert "Try again in a moment." in console.get(f"{CONSOLE}export/", follow=True).content.decode()
     assert not LogEntry.objects.exists()
-    assert (begun + b"".join(first)).decode() == text_of(client.get(OWN))
+    assert (begun + b"".join(first)).decode("utf-8-sig") == text_of(client.get(OWN))
+
+
+def test_a_user_has_two_at_a_time_and_takes_no_place_of_others(asha, auditor, as_user, console):
+    client = as_user(asha)
+    files = [client.get(OWN), client.get(OWN)]
+    refusal = client.get(OWN)
+    problem(refusal, 429, "throttled")
+    assert refusal["Retry-After"] == "60"
+    assert records(as_user(auditor).get(ALL))
+    assert records(files.pop())
+    assert records(client.get(OWN))
+    staffs = [console.get(f"{CONSOLE}export/") for _ in range(2)]
+    assert "Too many requests." in console.get(f"{CONSOLE}export/", follow=True).content.decode()
+    assert LogEntry.objects.count() == 1 + len(staffs)
+
+
+@pytest.fixture
+def closing_closes_no_connection():
+    """As where a server runs the application: its connections outlive the requests."""
+    request_finished.disconnect(close_old_connections)
+    yield
+    request_finished.connect(close_old_connections)
+
+
+@pytest.mark.parametrize("end", [lambda file: file.close(), lambda file: None], ids=["closed", "forgotten"])
+def test_a_file_that_nobody_begins_to_read_leaves_its_place(asha, as_user, end, closing_closes_no_connection):
+    client = as_user(asha)
+    for _ in range(3):
+        file = client.get(OWN)
+        assert places_taken() == 1
+        end(file)
+        del file
+        assert places_taken() == 0
+    client.head(OWN)
+    assert places_taken() == 0
+
+
+def test_a_file_that_cannot_be_put_on_record_leaves_its_place(auditor, as_user, monkeypatch):
+    def lost(**entry):
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(audit, "record", lost)
+    problem(as_user(auditor).get(ALL), 503, "server_busy")
+    assert len(exports.being_sent) == 0
+
+
+@pytest.mark.parametrize(("users", "most"), [([7] * 64, exports.MOST_PER_USER), (range(64), exports.MOST_AT_ONCE)])
+def test_however_many_begin_at_once_no_more_have_a_place(users, most):
+    def begin(user):
+        try:
+            return exports.Download(user, iter([]))
+        except (TooManyRequests, ServerBusy):
+            return None
+
+    begun = at_once(*[partial(begin, user) for user in users])
+    assert sum(file is not None for file in begun) == most
+
+
+def test_who_stops_reading_makes_room_for_others_and_his_file_breaks_off(
+    asha, ravi, as_user, monkeypatch, clock, caplog
+):
+    caplog.set_level(logging.INFO, "transactions.exports")
+    monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
+    stalled = as_user(asha).get(OWN).streaming_content
+    sent = next(stalled)
+    clock.seconds += exports.PATIENCE
+    problem(as_user(ravi).get(OWN), 503, "server_busy")
+    clock.seconds += 1
+    text_of(as_user(ravi).get(OWN))
+    sent += next(stalled)
+    with pytest.raises(exports.Stalled):
+        next(stalled)
+    with pytest.raises(csv.Error):
+        list(csv.reader(sent.decode().splitlines(keepends=True), strict=True))
+    assert f"the export for user {asha.pk} broke off after 0 transactions" in caplog.messages
+    assert not [record for record in caplog.records if record.name == exports.logger.name and record.exc_info]
+
+
+def test_who_reads_slowly_but_reads_keeps_his_place(rows, asha, as_user, clock):
+    file = as_user(asha).get(OWN).streaming_content
+    sent = b""
+    for part in file:
+        sent += part
+        clock.seconds += exports.PATIENCE
+    assert len(sent.splitlines()) == 1 + 13
+
+
+def test_stalled_files_are_of_no_use_to_who_would_take_all_threads(monkeypatch, clock):
+    monkeypatch.setattr(exports, "MOST_WAITED_FOR", 3)
+    held = [exports.Download(user, iter([])) for user in (1, 1, 2)]
+    clock.seconds += exports.PATIENCE + 1
+    with pytest.raises(TooManyRequests):
+        exports.Download(1, iter([]))
+    with pytest.raises(ServerBusy):
+        exports.Download(3, iter([]))
+    held.clear()
+    assert exports.Download(3, iter([]))
 
 
 # --- Over the production server ------------------------------------------------------------------------
@@ -256,9 +410,8 @@ def token(live):
     return token
 
 
-@pytest.fixture
-def download(live, token):
-    """A client that takes little at a time, and has asked for its history."""
+def slow_download(live, token):
+    """A client that takes little at a time, and has asked for the history."""
     slow = socket()
     slow.setsockopt(SOL_SOCKET, SO_RCVBUF, 8_192)
     slow.settimeout(30)
@@ -266,8 +419,13 @@ def download(live, token):
     connection = HTTPConnection("127.0.0.1", live.port)
     connection.sock = slow
     connection.request("GET", f"{OWN}?{urlencode({'type': 'credit'})}", headers={"Authorization": f"Bearer {token}"})
-    yield connection
-    connection.close()
+    return connection
+
+
+@pytest.fixture
+def download(live, token):
+    with closing(slow_download(live, token)) as connection:
+        yield connection
 
 
 def ends(live: Live, words: str) -> int:
@@ -277,7 +435,7 @@ def ends(live: Live, words: str) -> int:
 def test_it_arrives_while_it_is_made_and_keeps_nobody_waiting(live, token, download):
     before = ends(live, f"was sent {LONG} transactions")
     answer = download.getresponse()
-    assert answer.readline().startswith(b"id,transaction_id,")
+    assert answer.readline().startswith(BOM_UTF8 + b"id,transaction_id,")
     assert live.balance(token) == f"{LONG}.00"
     assert ends(live, f"was sent {LONG} transactions") == before
     assert answer.read().count(b"\r\n") == LONG
@@ -290,3 +448,25 @@ def test_a_client_that_goes_away_ends_the_work(live, token, download):
     download.close()
     wait_for(lambda: ends(live, "went away after") == before + 1)
     assert live.balance(token) == f"{LONG}.00"
+
+
+def test_one_user_who_stops_reading_refuses_nobody_else_an_export(live, token):
+    other = live.log_in("9866600002")
+    with ExitStack() as held:
+        # Each of the three workers sends him two.
+        files = [held.enter_context(closing(slow_download(live, token))).getresponse() for _ in range(20)]
+        refused = [file for file in files if file.status == 429]
+        assert len(files) - len(refused) <= 3 * exports.MOST_PER_USER
+        assert {(file.status, file.getheader("Retry-After")) for file in refused} == {(429, "60")}
+        for _ in range(6):
+            assert export_of(live, other) == 200
+    wait_for(lambda: [export_of(live, token) for _ in range(6)] == [200] * 6)
+
+
+def export_of(live, token):
+    """The status of a whole export."""
+    with closing(HTTPConnection("127.0.0.1", live.port)) as connection:
+        connection.request("GET", OWN, headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        response.read()
+        return response.status

@@ -23,14 +23,10 @@ NOON = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(clock_at):
     """Sets the time."""
-
-    def at(moment):
-        monkeypatch.setattr(timezone, "now", lambda: moment)
-
-    at(NOON)
-    return at
+    clock_at(NOON)
+    return clock_at
 
 
 @pytest.fixture

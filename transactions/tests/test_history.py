@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from transactions.models import Transaction
 from users import accounts
@@ -19,13 +18,17 @@ ENTRY = ["id", "transaction_id", "transaction_type", "direction", "counterparty"
 
 
 @pytest.fixture
-def on(monkeypatch):
+def opening():
+    return datetime(2025, 12, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def on(at):
     """Does something at a moment of January 2026."""
 
     def do(day, operation, clock="12:00:00", **arguments):
         moment = datetime.fromisoformat(f"2026-01-{day:02}T{clock}").replace(tzinfo=UTC)
-        with monkeypatch.context() as patch:
-            patch.setattr(timezone, "now", lambda: moment)
+        with at(moment):
             return operation(**arguments).transaction.pk
 
     return do
@@ -34,7 +37,7 @@ def on(monkeypatch):
 @pytest.fixture
 def history(asha, ravi, stranger, on):
     """asha's year, by what happened; she had 1000.00 before it."""
-    services.credit(user_id=stranger.pk, amount=Decimal("500.00"))
+    on(1, services.credit, user_id=stranger.pk, amount=Decimal("500.00"))
     loan = Decimal("100.00")
     rows = {
         "credit": on(1, services.credit, "00:00:00", user_id=asha.pk, amount=Decimal("5.00"), remarks="gift"),
@@ -43,7 +46,7 @@ def history(asha, ravi, stranger, on):
         "loan": on(20, services.transfer, "23:59:59.999999", user_id=stranger.pk, to=asha.phone_number, amount=loan),
         "debit": on(31, services.debit, user_id=asha.pk, amount=Decimal("4.00")),
     }  # fmt: skip
-    on(15, services.transfer, user_id=stranger.pk, to=ravi.phone_number, amount=Decimal("1.00"))
+    on(31, services.transfer, user_id=stranger.pk, to=ravi.phone_number, amount=Decimal("1.00"))
     return rows
 
 

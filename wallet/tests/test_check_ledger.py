@@ -159,6 +159,11 @@ def side_swapped(wallet):
         "AND reverses_id IS NULL", wallet)  # fmt: skip
 
 
+def time_set_back(wallet):
+    run(f"UPDATE {TABLE} SET timestamp = '2001-01-01 00:00:00' WHERE id = (SELECT max(id) FROM {TABLE} "
+        "WHERE sender_id = %s)", wallet)  # fmt: skip
+
+
 def order_changed(wallet):
     run(f"UPDATE {TABLE} SET id = 1000000 WHERE id = (SELECT min(id) FROM {TABLE} WHERE sender_id = %s)", wallet)
 
@@ -166,6 +171,7 @@ def order_changed(wallet):
 BREAKS = [
     balance_changed, after_balance_changed, last_after_balance_changed, amount_changed, first_row_deleted,
     middle_row_deleted, last_row_deleted, all_rows_deleted, row_without_balance, side_swapped, order_changed,
+    time_set_back,
 ]  # fmt: skip
 BREAKS_OF_BOTH = [amount_changed, all_rows_deleted, side_swapped]
 
@@ -200,6 +206,7 @@ def test_it_says_how_they_disagree(asha):
             "sum_of_rows": "999.00",
             "after_last_row": "999.00",
             "breaks": 0,
+            "steps_back": 0,
         }
     ]
     assert json_of()[0]["credits_minus_debits"] == "999.00"

@@ -1,4 +1,5 @@
-"""Proves the books: every balance is what the ledger says, and the ledger of every wallet is one unbroken chain.
+"""Proves the books: every balance is what the ledger says, and the ledger of every wallet is one unbroken chain, in the
+order of its times.
 
 Reads one snapshot of the database, so payments go on meanwhile and do not disturb it.
 """
@@ -30,27 +31,28 @@ BATCH = 2_000
 # A wallet's rows in order, each beside the balance that the row before it left. These columns count paise.
 BOOKS = """
     WITH entry AS (
-        SELECT sender_id AS wallet_id, id, -amount AS change, sender_balance AS after
+        SELECT sender_id AS wallet_id, id, timestamp, -amount AS change, sender_balance AS after
         FROM transactions_transaction WHERE sender_id BETWEEN %(first)s AND %(last)s {since}
         UNION ALL
-        SELECT receiver_id, id, amount, receiver_balance
+        SELECT receiver_id, id, timestamp, amount, receiver_balance
         FROM transactions_transaction WHERE receiver_id BETWEEN %(first)s AND %(last)s {since}
     ), chain AS (
         SELECT wallet_id, change, after,
                lag(after) OVER (PARTITION BY wallet_id ORDER BY id) AS before,
+               CASE WHEN timestamp < lag(timestamp) OVER (PARTITION BY wallet_id ORDER BY id) THEN 1 ELSE 0 END AS back,
                row_number() OVER (PARTITION BY wallet_id ORDER BY id DESC) AS from_end
         FROM entry
     ), book AS (
         SELECT wallet_id, count(*) AS entries, sum(change) AS total,
                sum(CASE WHEN coalesce(before, {opening}) + change = after THEN 0 ELSE 1 END) AS gaps,
-               max(CASE WHEN from_end = 1 THEN after END) AS latest
+               sum(back) AS steps_back, max(CASE WHEN from_end = 1 THEN after END) AS latest
         FROM chain GROUP BY wallet_id
     )
-    SELECT wallet.id, account.username, wallet.balance, book.total, book.latest, book.gaps
+    SELECT wallet.id, account.username, wallet.balance, book.total, book.latest, book.gaps, book.steps_back
     FROM wallet_wallet AS wallet
     JOIN users_userprofile AS account ON account.id = wallet.user_id
     LEFT JOIN book ON book.wallet_id = wallet.id
-    WHERE wallet.id BETWEEN %(first)s AND %(last)s AND ({wrong})
+    WHERE wallet.id BETWEEN %(first)s AND %(last)s AND ({wrong} OR book.steps_back > 0)
     ORDER BY wallet.id
 """
 WHOLE = {
@@ -83,7 +85,7 @@ class Report:
     def complaints(self) -> list[str]:
         found = [
             "wallet {wallet} of {user}: balance {balance}, sum of its rows {sum_of_rows}, after its last row "
-            "{after_last_row}, breaks in its chain {breaks}".format(**row)
+            "{after_last_row}, breaks in its chain {breaks}, steps back in time {steps_back}".format(**row)
             for row in self.disagreements
         ]
         found += [f"user {username} has no wallet" for username in self.users_without_wallet]
@@ -142,7 +144,9 @@ def _wrong(first: int, last: int, since: datetime | None) -> list[dict[str, Any]
         return [_disagreement(*row) for row in cursor.fetchall()]
 
 
-def _disagreement(wallet: int, user: str, balance: int, total: Any, latest: Any, breaks: Any) -> dict[str, Any]:
+def _disagreement(
+    wallet: int, user: str, balance: int, total: Any, latest: Any, breaks: Any, steps_back: Any
+) -> dict[str, Any]:
     return {
         "wallet": wallet,
         "user": user,
@@ -150,6 +154,7 @@ def _disagreement(wallet: int, user: str, balance: int, total: Any, latest: Any,
         "sum_of_rows": _rupees(total),
         "after_last_row": _rupees(latest),
         "breaks": int(breaks or 0),
+        "steps_back": int(steps_back or 0),
     }
 
 

@@ -50,11 +50,10 @@ class Command(BaseCommand):
         parser.add_argument("--transactions", type=int, default=10_000, metavar="M", help="10,000 by default")
         parser.add_argument("--days", type=int, default=45, help="over how many days, up to now; 45 by default")
         parser.add_argument("--seed", type=int, help="makes the same people and payments again")
-        parser.add_argument("--force", action="store_true", help="even where DEBUG is off")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not (settings.DEBUG or options["force"]):
-            raise CommandError("This is not a server for development: made-up people do not belong here (--force).")
+        if not settings.DEBUG:
+            raise CommandError("This is not a server for development: made-up people do not belong here.")
         if options["users"] < 2 or options["transactions"] < 0 or options["days"] < 1:
             raise CommandError("It takes at least two people and one day.")
         seed = options["seed"] if options["seed"] is not None else randrange(10**6)  # noqa: S311
