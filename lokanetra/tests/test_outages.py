@@ -229,5 +229,22 @@ def test_a_migration_that_changes_a_column_costs_no_refusal(small, pay, database
         assert [call().status for call in calls * 5] == [200] * 10
 
 
+def test_a_server_that_is_told_to_stop_answers_what_is_under_way(small, pay, database):
+    answers: list[Answer] = []
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT * FROM wallet_wallet FOR UPDATE")
+        payments = [threading.Thread(target=lambda: answers.append(pay())) for _ in range(3)]
+        for payment in payments:
+            payment.start()
+        time.sleep(0.5)
+        small.process.terminate()
+        time.sleep(0.5)
+    for payment in payments:
+        payment.join()
+    assert small.process.wait(timeout=10) == 0
+    small.start()
+    assert [answer.status for answer in answers] == [200] * 3
+
+
 def test_the_books_agree_after_all_that(small, pay):
     assert small.check_ledger()["ok"]
