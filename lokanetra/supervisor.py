@@ -21,6 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.net import SocketHolder, SocketSpec
+from granian.server import embed
+
 logger = logging.getLogger("lokanetra.server")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -32,6 +37,8 @@ PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GRACE = 10.0
 # Connections of clients that one worker holds, most of which wait; and open files that it needs beside them.
 MOST_CLIENTS, OWN_FILES = 4096, 128
+# Connections that wait until a worker takes them.
+BACKLOG = 1024
 # Milliseconds for the next head of a request to arrive. Proxies keep a connection for a minute and must be the ones who
 # close it: a request that is on its way meanwhile is lost.
 HEAD_DEADLINE = 75_000
@@ -161,11 +168,17 @@ class Supervisor:
             os.kill(worker.pid or 0, number)
 
 
-async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None]) -> None:
+class Server(embed.Server):
+    """Listens at a socket that all workers share: what waits there when one of them ends is taken by another."""
+
+    listener: SocketHolder
+
+    def _init_shared_socket(self) -> None:
+        self._ssp, self._shd = None, self.listener  # type: ignore[assignment]
+
+
+async def serve(application: Any, listener: SocketHolder, on_serving: Callable[[], None]) -> None:
     """Answer requests until SIGTERM or SIGINT, or until the supervisor is gone."""
-    from granian.constants import HTTPModes, Interfaces
-    from granian.http import HTTP1Settings
-    from granian.server.embed import Server
 
     class Target:
         __rsgi__ = staticmethod(application.__rsgi__)
@@ -177,16 +190,14 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
 
     server = Server(
         Target,
-        address=host,
-        port=port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_DEADLINE),
         websockets=False,
-        backlog=1024,
         backpressure=_most_clients(),
         log_enabled=False,
     )
+    server.listener = listener
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
@@ -205,7 +216,7 @@ async def _stop_with_parent(stop: Callable[[], None]) -> None:
 
 def main() -> None:
     options = arguments().parse_args()
-    check_address(options.host, options.port)
+    listener = listen(options.host, options.port)
     from lokanetra.rsgi import application
 
     # What is loaded now is shared by all workers, and the collector need not look at it again and again.
@@ -214,7 +225,7 @@ def main() -> None:
     logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
     try:
         Supervisor(
-            lambda on_serving: asyncio.run(serve(application, options.host, options.port, on_serving)),
+            lambda on_serving: asyncio.run(serve(application, listener, on_serving)),
             options.workers,
         ).run()
     except CannotServe as fault:
@@ -229,13 +240,14 @@ def arguments() -> ArgumentParser:
     return parser
 
 
-def check_address(host: str, port: int) -> None:
-    """Ends the program where the address cannot be listened at: workers share it, and none of them would notice."""
+def listen(host: str, port: int) -> SocketHolder:
+    """Ends the program where the address is taken: granian would share it with whoever has it."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+        return SocketSpec(str(address[0]), port, BACKLOG).build()
     except OSError as fault:
         sys.exit(f"Cannot listen at {host}:{port}: {fault.strerror or fault}.")
 

@@ -34,4 +34,5 @@ from lokanetra.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REST_FRAMEWORK = REST_FRAMEWORK | {"TEST_REQUEST_DEFAULT_FORMAT": "json"}  # noqa: F405
+WHITENOISE_USE_FINDERS = True  # whether or not they were ever collected
 WHITENOISE_AUTOREFRESH = True  # else every new client would first read all static files that were ever collected
