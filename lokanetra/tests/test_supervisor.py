@@ -49,7 +49,7 @@ def test_a_request_under_way_is_answered_before_its_worker_stops(live: Live):
         "Content-Length: 2",
     ]
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
-        client.sendall("\r\n".join([*lines, "", "{"]).encode())
+        client.sendall("\r\n".join([*head, "Content-Length: 2", "", "{"]).encode())
         time.sleep(0.3)
         for pid in live.workers():
             os.kill(pid, signal.SIGTERM)
