@@ -15,7 +15,7 @@ from django.utils import timezone
 from lokanetra.plurals import how_many, verb
 from transactions import volumes
 from transactions.admin import link
-from transactions.filters import SEARCHED_REMARKS
+from transactions.filters import SEARCHED
 from transactions.models import DayVolume, Transaction
 from users import otp
 from users.models import Counter, Login
@@ -103,7 +103,7 @@ def _chart(title: str, labels: list[str], series: dict[str, list[Decimal]]) -> d
 
 def _largest() -> dict[str, Any]:
     newest = Transaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    recent = Transaction.objects.filter(pk__gt=newest - SEARCHED_REMARKS).order_by("-amount", "-pk")
+    recent = Transaction.objects.filter(pk__gt=newest - SEARCHED).order_by("-amount", "-pk")
     largest = list(recent.values_list("pk", flat=True)[:LARGEST])
     rows = Transaction.objects.with_accounts().filter(pk__in=largest).order_by("-amount", "-pk")
     return {

@@ -57,7 +57,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     filter_horizontal = ()
     search_fields = ("username", "phone_number", "first_name", "last_name")
-    search_help_text = "How a username, phone number or name begins."
+    search_help_text = "How a username, phone number or name begins, or the last digits of a phone."
     ordering = ("-id",)
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
@@ -153,7 +153,7 @@ class OTPAdmin(ReadOnlyAdmin):
     list_display = ("shown_phone", "created_at", "sent_at", "expires_at", "attempts", "used_at")
     fields = ("shown_phone", "created_at", "sent_at", "expires_at", "attempts", "used_at")
     search_fields = ("phone_number",)
-    search_help_text = "How a phone number begins."
+    search_help_text = "How a phone number begins, or its last digits."
     ordering = ("-id",)
 
     @display(description="phone", ordering="phone_number")
@@ -170,7 +170,7 @@ class LoginAdmin(ReadOnlyAdmin):
     fields = ("user", "created_at", "rotated_at", "ended_at")
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
-    search_help_text = "How a username or phone number begins."
+    search_help_text = "How a username or phone number begins, or the last digits of a phone."
     ordering = ("-id",)
 
     def search(self, rows: QuerySet, text: str) -> QuerySet:

@@ -26,7 +26,9 @@ class Phone(django_filters.Filter):
 
 
 class UserFilter(django_filters.FilterSet):
-    search = Search(method="by_text", label="How a username, phone number or name begins.")
+    search = Search(
+        method="by_text", label="How a username, phone number or name begins, or the last digits of a phone."
+    )
     is_active = Flag(field_name="is_active")
     is_staff = Flag(field_name="is_staff")
     ordering = Ordering(fields=["id", "username", "date_joined"])

@@ -14,7 +14,7 @@ from users import phones
 
 class UserQuerySet(models.QuerySet["UserProfile"]):
     def matching(self, text: str) -> "UserQuerySet":
-        """Accounts whose username or phone number begins with `text`."""
+        """Accounts whose username or phone number begins with `text`, or whose number ends with it."""
         return self.filter(self._matching(text))
 
     def called(self, text: str) -> "UserQuerySet":

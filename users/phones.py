@@ -1,12 +1,14 @@
 """One spelling for a phone number: `parse` reads it, E.164 is stored, `show` prints it."""
 
 import re
-from functools import lru_cache, reduce
+from functools import lru_cache
+from typing import Any
 
 import phonenumbers
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import CharField, Func, Q, Value
+from django.db.models.lookups import Exact
 from phonenumbers import PhoneNumberType
 
 # The phone library reads letters as digits, drops extensions and obeys URI parameters: it must not see them.
@@ -62,9 +64,26 @@ def region(e164: str) -> str | None:
     return phonenumbers.region_code_for_number(phonenumbers.parse(e164))
 
 
+class LastFour(Func):
+    """The last four digits of a number, by which there is an index."""
+
+    template = "RIGHT(%(expressions)s, 4)"
+    output_field = CharField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="SUBSTR(%(expressions)s, -4)", **context)
+
+
 def query(field: str, text: str) -> Q:
-    """Rows whose E.164 `field` is shown, or spelled, beginning with `text`; none where that is no beginning."""
-    return reduce(lambda found, start: found | Q(**{f"{field}__startswith": start}), beginnings(text), Q(pk=None))
+    """Rows whose E.164 `field` is shown, or spelled, beginning with `text`, or ends with its four or more digits; none
+    where that is no part of a number."""
+    found = Q(pk__in=[])
+    for start in beginnings(text):
+        found |= Q(**{f"{field}__startswith": start})
+    digits = re.sub("[^0-9]", "", text)
+    if len(digits) < 4 or text.startswith("+") or not SPELLING.fullmatch(text):
+        return found
+    return found | Q(Exact(LastFour(field), Value(digits[-4:])), **{f"{field}__endswith": digits})
 
 
 def beginnings(text: str) -> list[str]:

@@ -35,7 +35,7 @@ class WalletAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
-    search_help_text = "How a username or phone number begins."
+    search_help_text = "How a username or phone number begins, or the last digits of a phone."
     ordering = ("-id",)
     change_form_after_template = "admin/newest.html"
     actions_detail = ("credit", "debit", "freeze", "unfreeze")

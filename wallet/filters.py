@@ -26,7 +26,7 @@ class AmountRangeFilter(StrictRange, RangeNumericFilter):
 
 
 class WalletFilter(django_filters.FilterSet):
-    search = Search(method="by_text", label="How a username or phone number begins.")
+    search = Search(method="by_text", label="How a username or phone number begins, or the last digits of a phone.")
     status = Choice(field_name="status", choices=Wallet.Status.choices)
     min_balance = Amount(field_name="balance", lookup_expr="gte")
     max_balance = Amount(field_name="balance", lookup_expr="lte")

@@ -10,7 +10,7 @@ from wallet.money import MoneyField
 
 class WalletQuerySet(models.QuerySet["Wallet"]):
     def matching(self, text: str) -> "WalletQuerySet":
-        """Wallets of accounts whose username or phone number begins with `text`."""
+        """Wallets of accounts whose username or phone number begins with `text`, or whose number ends with it."""
         return self.filter(user__in=UserProfile.objects.matching(text).values("pk"))
 
 

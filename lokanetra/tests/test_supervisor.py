@@ -42,12 +42,7 @@ def test_a_server_survives_workers_that_die_again_and_again(live: Live):
 
 
 def test_a_request_under_way_is_answered_before_its_worker_stops(live: Live):
-    lines = [
-        "POST /auth/verify-otp/ HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Content-Type: application/json",
-        "Content-Length: 2",
-    ]
+    head = ["POST /auth/verify-otp/ HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
         client.sendall("\r\n".join([*head, "Content-Length: 2", "", "{"]).encode())
         time.sleep(0.3)

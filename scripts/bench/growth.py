@@ -22,6 +22,7 @@ LISTS = {
     "admin list of a type": f"{ADMIN_LIST}?type=CREDIT",
     "admin list of an amount": f"{ADMIN_LIST}?min_amount=500.00&max_amount=501.00",
     "admin list by amount": f"{ADMIN_LIST}?ordering=-amount",
+    "search, last digits": f"{ADMIN_LIST}?search={str(PHONES + 1)[-4:]}",
 }
 
 
