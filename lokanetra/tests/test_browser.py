@@ -142,7 +142,7 @@ def test_the_list_is_had_as_a_file(page):
     page.goto("/admin/transactions/transaction/?transaction_type__exact=DEBIT")
     with page.expect_download() as file:
         page.get_by_role("link", name="Export CSV").first.click()
-    lines = Path(file.value.path()).read_text().splitlines()
+    lines = Path(file.value.path()).read_text(encoding="utf-8-sig").splitlines()
     assert lines[0].startswith("id,sender,receiver")
     assert len(lines) == 16
     assert all(",DEBIT," in line for line in lines[1:])
