@@ -23,8 +23,7 @@ from typing import Any, NoReturn
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.net import SocketHolder, SocketSpec
-from granian.server import embed
+from granian.server.embed import Server
 
 logger = logging.getLogger("lokanetra.server")
 
@@ -168,16 +167,7 @@ class Supervisor:
             os.kill(worker.pid or 0, number)
 
 
-class Server(embed.Server):
-    """Listens at a socket that all workers share: what waits there when one of them ends is taken by another."""
-
-    listener: SocketHolder
-
-    def _init_shared_socket(self) -> None:
-        self._ssp, self._shd = None, self.listener  # type: ignore[assignment]
-
-
-async def serve(application: Any, listener: SocketHolder, on_serving: Callable[[], None]) -> None:
+async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None]) -> None:
     """Answer requests until SIGTERM or SIGINT, or until the supervisor is gone."""
 
     class Target:
@@ -190,14 +180,16 @@ async def serve(application: Any, listener: SocketHolder, on_serving: Callable[[
 
     server = Server(
         Target,
+        address=host,
+        port=port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_DEADLINE),
         websockets=False,
+        backlog=BACKLOG,
         backpressure=_most_clients(),
         log_enabled=False,
     )
-    server.listener = listener
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
@@ -216,7 +208,7 @@ async def _stop_with_parent(stop: Callable[[], None]) -> None:
 
 def main() -> None:
     options = arguments().parse_args()
-    listener = listen(options.host, options.port)
+    check_address(options.host, options.port)
     from lokanetra.rsgi import application
 
     # What is loaded now is shared by all workers, and the collector need not look at it again and again.
@@ -225,7 +217,7 @@ def main() -> None:
     logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
     try:
         Supervisor(
-            lambda on_serving: asyncio.run(serve(application, listener, on_serving)),
+            lambda on_serving: asyncio.run(serve(application, options.host, options.port, on_serving)),
             options.workers,
         ).run()
     except CannotServe as fault:
@@ -240,14 +232,13 @@ def arguments() -> ArgumentParser:
     return parser
 
 
-def listen(host: str, port: int) -> SocketHolder:
-    """Ends the program where the address is taken: granian would share it with whoever has it."""
+def check_address(host: str, port: int) -> None:
+    """Ends the program where the address is taken: the workers' sockets would share it with whoever has it."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-        return SocketSpec(str(address[0]), port, BACKLOG).build()
     except OSError as fault:
         sys.exit(f"Cannot listen at {host}:{port}: {fault.strerror or fault}.")
 
