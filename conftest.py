@@ -17,20 +17,21 @@ from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
 from transactions.models import Transaction
 from users import accounts, tokens
 from users.models import UserProfile
-from wallet import services
+from wallet import ledger as engine
+from wallet import payments
 from wallet.management.commands import check_ledger
 
 ASHA, RAVI, STRANGER = "+919999999999", "+919888888888", "+919777777777"
 
 
-WRITING = services.BALANCES_AND_ROW
+WRITING = engine.BALANCES_AND_ROW
 
 
 def set_clocks(patch: pytest.MonkeyPatch, moment: datetime) -> None:
     """That of this machine, and that of the database by which money moves."""
     patch.setattr(timezone, "now", lambda: moment)
     there = WRITING.replace("clock_timestamp()", f"TIMESTAMPTZ '{moment.isoformat()}'")
-    patch.setattr(services, "BALANCES_AND_ROW", there)
+    patch.setattr(engine, "BALANCES_AND_ROW", there)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def asha(db: None, opening: datetime | None) -> UserProfile:
     """She holds 1000.00."""
     user = accounts.create(phone_number=ASHA)
     with _at(opening) if opening else nullcontext():
-        services.credit(user_id=user.pk, amount=Decimal("1000.00"))
+        payments.credit(user_id=user.pk, amount=Decimal("1000.00"))
     return user
 
 

@@ -84,7 +84,7 @@ def _as_api_exception(exc: Exception) -> Exception:
         return exceptions.PermissionDenied()
     if isinstance(exc, DjangoValidationError):
         return exceptions.ValidationError(exc.message_dict if hasattr(exc, "error_dict") else exc.messages)
-    if database.is_away(exc):  # only services that are all or nothing can promise more
+    if database.is_away(exc):  # only operations that are all or nothing can promise more
         return ServerBusy("The database does not answer. Try again in a moment.")
     return exc
 

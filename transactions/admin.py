@@ -20,7 +20,7 @@ from transactions.exports import LEDGER
 from transactions.filters import among_newest, of_accounts
 from transactions.models import Transaction
 from transactions.permissions import MayExport
-from wallet import services
+from wallet import refunds
 from wallet.filters import AmountRangeFilter
 from wallet.models import Wallet
 from wallet.money import show
@@ -114,7 +114,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         row = existing(self, request, object_id)
 
         def do(reason: str, key: str) -> str:
-            receipt = services.reverse(user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, key=key)
+            receipt = refunds.reverse(user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, key=key)
             return f"Transaction {row.pk} is reversed by transaction {receipt.transaction.pk}."
 
         facts = {"Transaction": row, "From": name(row.sender), "To": name(row.receiver), "Amount": show(row.amount)}

@@ -13,7 +13,7 @@ from transactions.models import Transaction, TransactionQuerySet
 from transactions.permissions import MayExport
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users.permissions import Authenticated, IsStaff
-from wallet import services
+from wallet import ledger, refunds
 from wallet.exceptions import PAYING, AlreadyReversed, InsufficientFunds, NotReversible, OwnWallet
 from wallet.permissions import MayAdjust
 from wallet.serializers import ReceiptSerializer, RemarksSerializer
@@ -75,9 +75,9 @@ class TransactionViewSet(Endpoints):
         allow=MayAdjust,
         errors=[AlreadyReversed, NotReversible, InsufficientFunds, OwnWallet, *PAYING],
     )
-    def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> services.Receipt:
+    def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> ledger.Receipt:
         """Undo a transaction with a new one, its sides swapped.
 
         Once per transaction, and never of a reversal. What the receiver has spent cannot be taken back.
         """
-        return services.reverse(user_id=request.user.pk, transaction_id=int(pk), **reversal)
+        return refunds.reverse(user_id=request.user.pk, transaction_id=int(pk), **reversal)

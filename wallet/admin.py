@@ -1,4 +1,4 @@
-"""Wallets in the console: to find and look at. What changes one is a page of its own, and goes through the services."""
+"""Wallets in the console: to find and look at. What changes one is a page of its own, and goes through the operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from lokanetra.actions import ActionForm, acting, answer, existing
 from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
 from lokanetra.plurals import verb
 from transactions.models import Transaction
-from wallet import services
+from wallet import payments, status
 from wallet.filters import AmountRangeFilter
 from wallet.forms import AdjustmentForm
 from wallet.models import LedgerCheck, Wallet
@@ -60,19 +60,19 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @action(description="Credit", icon="add", permissions=["adjust"])
     def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._adjust(request, object_id, "Credit", services.credit)
+        return self._adjust(request, object_id, "Credit", payments.credit)
 
     @action(description="Debit", icon="remove", permissions=["adjust"])
     def debit(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._adjust(request, object_id, "Debit", services.debit)
+        return self._adjust(request, object_id, "Debit", payments.debit)
 
     @action(description="Freeze", icon="lock", permissions=["freeze"])
     def freeze(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._set_status(request, object_id, "Freeze", services.freeze)
+        return self._set_status(request, object_id, "Freeze", status.freeze)
 
     @action(description="Unfreeze", icon="lock_open", permissions=["freeze"])
     def unfreeze(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._set_status(request, object_id, "Unfreeze", services.unfreeze)
+        return self._set_status(request, object_id, "Unfreeze", status.unfreeze)
 
     def has_adjust_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm(MayAdjust.right)

@@ -1,4 +1,4 @@
-"""Where money is. Nothing here changes a balance: `services.py` does."""
+"""Where money is. Nothing here changes a balance: `ledger.py` does."""
 
 from django.conf import settings
 from django.db import models

@@ -62,7 +62,7 @@ class WalletSerializer(BalanceSerializer):
 
 
 class ReceiptSerializer(serializers.Serializer):
-    """A `services.Receipt`. `sender` and `receiver` are usernames; null is the world outside."""
+    """A `ledger.Receipt`. `sender` and `receiver` are usernames; null is the world outside."""
 
     transaction_id = serializers.IntegerField(source="transaction.id")
     transaction_type = serializers.CharField(source="transaction.transaction_type")

@@ -7,7 +7,7 @@ from rest_framework.decorators import action
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import NumberedPages
 from users.permissions import Authenticated, IsStaff
-from wallet import exceptions, serializers, services
+from wallet import exceptions, ledger, payments, serializers, status
 from wallet.filters import WalletFilter
 from wallet.models import Wallet, WalletQuerySet
 from wallet.permissions import MayAdjust, MayChange
@@ -28,13 +28,13 @@ class WalletViewSet(Endpoints):
         account_checked_in_service=True,
         errors=[exceptions.SelfCreditDisabled, *exceptions.PAYING],
     )
-    def credit(self, request: Authenticated, **payment: Any) -> services.Receipt:
+    def credit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Put money into one's own wallet.
 
         For development and demonstrations: a production server refuses it, for a user who credits himself
         prints money.
         """
-        return services.credit(user_id=request.user.pk, **payment)
+        return payments.credit(user_id=request.user.pk, **payment)
 
     @action(detail=False, methods=["post"])
     @endpoint(
@@ -44,9 +44,9 @@ class WalletViewSet(Endpoints):
         account_checked_in_service=True,
         errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
     )
-    def debit(self, request: Authenticated, **payment: Any) -> services.Receipt:
+    def debit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Take money out of one's own wallet."""
-        return services.debit(user_id=request.user.pk, **payment)
+        return payments.debit(user_id=request.user.pk, **payment)
 
     @action(detail=False, methods=["post"])
     @endpoint(
@@ -62,9 +62,9 @@ class WalletViewSet(Endpoints):
             *exceptions.PAYING,
         ],
     )
-    def transfer(self, request: Authenticated, **payment: Any) -> services.Receipt:
+    def transfer(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Send money to the wallet of another phone number."""
-        return services.transfer(user_id=request.user.pk, **payment)
+        return payments.transfer(user_id=request.user.pk, **payment)
 
 
 class WalletAdminViewSet(Endpoints):
@@ -83,9 +83,9 @@ class WalletAdminViewSet(Endpoints):
         allow=MayAdjust,
         errors=[exceptions.OwnWallet, *exceptions.PAYING],
     )
-    def credit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
+    def credit(self, request: Authenticated, pk: str, **payment: Any) -> ledger.Receipt:
         """Put money into a wallet: how it enters in production."""
-        return services.credit(user_id=request.user.pk, wallet_id=int(pk), **payment)
+        return payments.credit(user_id=request.user.pk, wallet_id=int(pk), **payment)
 
     @action(detail=True, methods=["post"])
     @endpoint(
@@ -95,15 +95,15 @@ class WalletAdminViewSet(Endpoints):
         allow=MayAdjust,
         errors=[exceptions.InsufficientFunds, exceptions.OwnWallet, *exceptions.PAYING],
     )
-    def debit(self, request: Authenticated, pk: str, **payment: Any) -> services.Receipt:
+    def debit(self, request: Authenticated, pk: str, **payment: Any) -> ledger.Receipt:
         """Take money out of a wallet: how it leaves in production."""
-        return services.debit(user_id=request.user.pk, wallet_id=int(pk), **payment)
+        return payments.debit(user_id=request.user.pk, wallet_id=int(pk), **payment)
 
     @action(detail=True, methods=["post"])
     @endpoint(takes=serializers.ReasonSerializer, gives=serializers.WalletSerializer, allow=MayChange)
     def freeze(self, request: Authenticated, pk: str, reason: str) -> Wallet:
         """Freeze a wallet: it neither pays nor receives."""
-        return services.freeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
+        return status.freeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
 
     @action(detail=True, methods=["post"])
     @endpoint(
@@ -114,4 +114,4 @@ class WalletAdminViewSet(Endpoints):
     )
     def unfreeze(self, request: Authenticated, pk: str, reason: str) -> Wallet:
         """Let a frozen wallet pay and receive again."""
-        return services.unfreeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
+        return status.unfreeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)

@@ -35,7 +35,9 @@ FLOORS = """
     wallet.faults
     wallet.models
     transactions.models
-    wallet.services
+    wallet.rules
+    wallet.ledger
+    wallet.payments wallet.refunds wallet.status
     users.permissions users.serializers users.filters users.forms
     wallet.permissions wallet.serializers wallet.filters wallet.forms
     transactions.permissions transactions.serializers transactions.filters
@@ -270,7 +272,7 @@ def test_a_write_is_found(source):
         "Wallet.objects.filter(user=user).first()",
         "user.save(update_fields=['email'])",
         "digest.update(b'x')",
-        "services.credit(wallet_id=wallet.pk)",
+        "payments.credit(wallet_id=wallet.pk)",
         "balance = wallet.balance",
         "cursor.execute('SELECT balance FROM wallet_wallet FOR UPDATE')",
     ],
@@ -279,10 +281,10 @@ def test_what_writes_no_money_is_not_taken_for_a_write(source):
     assert not writes(ast.parse(source))
 
 
-def test_money_is_written_by_the_services_and_empty_wallets_by_one_receiver():
+def test_money_is_written_by_the_ledger_and_empty_wallets_by_one_receiver():
     found = {name: written for name, tree in modules().items() if (written := writes(tree))}
-    services = found.pop("wallet.services")
-    assert {"UPDATE wallet_wallet", "INSERT INTO transactions_transaction", "wallet.save"} <= set(services)
+    ledger = found.pop("wallet.ledger")
+    assert {"UPDATE wallet_wallet", "INSERT INTO transactions_transaction", "wallet.save"} <= set(ledger)
     demo = set(found.pop("wallet.management.commands.demo_data"))  # it writes what it made itself, and nobody else's
     assert demo <= {"Wallet", "Transaction", *(f"{name}.objects.bulk_create" for name in MONEY)} | {
         "Wallet.objects.bulk_update",

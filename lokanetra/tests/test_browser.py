@@ -19,14 +19,14 @@ from unittest.mock import patch
 from django.utils import timezone
 from transactions import volumes
 from users import accounts
-from wallet import services
+from wallet import payments
 asha, ravi = (accounts.create(phone_number=number) for number in ("+919999999999", "+919888888888"))
 real = timezone.now
 for days in range(14, -1, -1):
     with patch.object(timezone, "now", lambda: real() - timedelta(days=days)):
-        services.credit(user_id=asha.pk, amount=Decimal("1000.00"), remarks="Salary")
-        services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"), remarks="Lunch")
-        services.debit(user_id=ravi.pk, amount=Decimal("20.00"), remarks="Bus")
+        payments.credit(user_id=asha.pk, amount=Decimal("1000.00"), remarks="Salary")
+        payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"), remarks="Lunch")
+        payments.debit(user_id=ravi.pk, amount=Decimal("20.00"), remarks="Bus")
 for day in volumes.open_days():
     volumes.close(day)
 """

@@ -23,9 +23,9 @@ SOON = 1.5
 ACCOUNT = """
 from decimal import Decimal
 from users import accounts, tokens
-from wallet import services
+from wallet import payments
 user = accounts.create(phone_number="+919800000001")
-services.credit(user_id=user.pk, amount=Decimal("1000.00"))
+payments.credit(user_id=user.pk, amount=Decimal("1000.00"))
 print(tokens.issue(user)["access"])
 """
 

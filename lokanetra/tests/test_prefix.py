@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import get_script_prefix
 
 from lokanetra.tests.live import Live, live_server
-from wallet import services
+from wallet import payments
 
 LINK = re.compile(r"""(?<![\w:.-])(?:href|src|action|data-[a-z-]*url)=["']([^"']*)["']""")
 NOT_OURS = ("#", "?", "../", "data:", "https://", "javascript:")
@@ -78,7 +78,7 @@ def test_numbered_pages_too(get, asha, ravi, boss, as_user):
 @pytest.fixture
 def wallet_moves(asha, ravi):
     for _ in range(3):
-        services.debit(user_id=asha.pk, amount=Decimal("1.00"))
+        payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from django.forms import model_to_dict
 from lokanetra.prepared import Prepared, Slot
 from transactions.models import Transaction
 from users.models import UserProfile
-from wallet import services
+from wallet import payments
 from wallet.models import Wallet
 
 
 def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
     rows = Transaction.objects.with_accounts().order_by("-pk")
     newest = Prepared(lambda: rows.filter(initiated_by=Slot("user_id")))
     for user in (asha, ravi, asha):
@@ -50,7 +50,7 @@ def test_a_missing_value_is_an_error_of_the_caller(asha):
 def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
     if connection.vendor == "sqlite":
         return  # it keeps none
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
     list(Transaction.objects.filter(amount__gte=Decimal("0.25")))
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements")

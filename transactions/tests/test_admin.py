@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from transactions.models import Transaction
 from users import accounts
-from wallet import services
+from wallet import payments
 
 LEDGER = "/admin/transactions/transaction/"
 
@@ -31,7 +31,7 @@ def opening():
 def dinner(asha, ravi, at):
     """What asha paid ravi on the last second of a January."""
     with at(datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)):
-        services.transfer(
+        payments.transfer(
             user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"), remarks="Dinner", key="dinner-1"
         )
     return Transaction.objects.get(transaction_type="TRANSFER")
@@ -122,7 +122,7 @@ def test_pages_take_as_many_queries_for_thirty_rows_as_for_two(console, dinner, 
     few = [queries(path) for path in paths]
     for number in range(28):
         payee = accounts.create(phone_number=f"+9197000000{number:02}")
-        services.transfer(user_id=asha.pk, to=payee.phone_number, amount=Decimal("1.00"))
+        payments.transfer(user_id=asha.pk, to=payee.phone_number, amount=Decimal("1.00"))
     assert len(found(console.get(LEDGER))) == 30
     assert [queries(path) for path in paths] == few
 

@@ -16,7 +16,7 @@ from transactions import filters
 from transactions.models import Transaction
 from users import accounts
 from users.models import OTP, UserProfile
-from wallet import services
+from wallet import payments, status
 from wallet.models import Wallet
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -43,11 +43,11 @@ def rows(asha, ravi, stranger, at):
             return operation(amount=Decimal(amount), **arguments).transaction.pk
 
     return {
-        "gift": on(1, services.credit, "500.00", user_id=stranger.pk, remarks="Birthday gift"),
-        "rent": on(10, services.transfer, "250.50", user_id=asha.pk, to=ravi.phone_number, remarks="Rent for May"),
-        "tea": on(10, services.transfer, "4.00", user_id=ravi.pk, to=asha.phone_number, remarks="tea, 50% off"),
-        "loan": on(20, services.transfer, "4.00", user_id=stranger.pk, to=ravi.phone_number, remarks="for May_be"),
-        "debit": on(31, services.debit, "4.00", user_id=asha.pk),
+        "gift": on(1, payments.credit, "500.00", user_id=stranger.pk, remarks="Birthday gift"),
+        "rent": on(10, payments.transfer, "250.50", user_id=asha.pk, to=ravi.phone_number, remarks="Rent for May"),
+        "tea": on(10, payments.transfer, "4.00", user_id=ravi.pk, to=asha.phone_number, remarks="tea, 50% off"),
+        "loan": on(20, payments.transfer, "4.00", user_id=stranger.pk, to=ravi.phone_number, remarks="for May_be"),
+        "debit": on(31, payments.debit, "4.00", user_id=asha.pk),
     }
 
 
@@ -83,7 +83,7 @@ def test_it_shows_both_sides_of_every_row_newest_first(rows, get):
 
 def test_an_account_without_a_phone_is_shown_without(boss, get):
     accounts.assign_phone(boss, None)
-    services.credit(user_id=boss.pk, amount=Decimal("1.00"))
+    payments.credit(user_id=boss.pk, amount=Decimal("1.00"))
     assert get().json()["results"][0]["receiver_phone_number"] is None
 
 
@@ -205,7 +205,7 @@ def test_the_links_lead_through_all_rows_and_back(rows, get):
 def test_equal_rows_keep_their_places_from_page_to_page(rows, asha, get, at, column, sign):
     with at(datetime(2026, 1, 31, 12, tzinfo=UTC)):
         for _ in range(6):
-            services.debit(user_id=asha.pk, amount=Decimal("4.00"))
+            payments.debit(user_id=asha.pk, amount=Decimal("4.00"))
     pages = [ids(get(ordering=f"{sign}{column}", page_size=3, page=page)) for page in range(1, 5)]
     assert sum(pages, []) == [row.pk for row in Transaction.objects.order_by(f"{sign}{column}", f"{sign}id")]
 
@@ -256,19 +256,19 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(asha, ravi, get, path
             ids(get(path, **query))
         return len(captured)
 
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00"))
     few = queries()
     for n in range(5):
         user = accounts.create(phone_number=f"+9198{n:08}")
-        services.transfer(user_id=asha.pk, to=user.phone_number, amount=Decimal("2.00"))
+        payments.transfer(user_id=asha.pk, to=user.phone_number, amount=Decimal("2.00"))
     assert queries() == few
 
 
 @pytest.fixture
 def wallets(asha, ravi, stranger):
     """By their owners' names; asha has 1000.00, ravi 250.50 and is frozen, the stranger nothing."""
-    services.credit(user_id=ravi.pk, amount=Decimal("250.50"))
-    services.freeze(user_id=ravi.pk, wallet_id=ravi.wallet.pk, reason="Reported stolen")
+    payments.credit(user_id=ravi.pk, amount=Decimal("250.50"))
+    status.freeze(user_id=ravi.pk, wallet_id=ravi.wallet.pk, reason="Reported stolen")
     return {"asha": asha.wallet.pk, "ravi": ravi.wallet.pk, "stranger": stranger.wallet.pk}
 
 
@@ -405,7 +405,7 @@ def test_the_newest_rows_are_read_by_index(crowd, get):
 
 def test_a_transfer_locks_its_two_wallets_by_index(crowd, asha, ravi):
     def pay():
-        services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00"))
+        payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00"))
 
     (plan,) = plans(pay, lambda sql: sql.startswith("SELECT") and 'FROM "wallet_wallet"' in sql)
     assert not scans(plan, "wallet_wallet", "users_userprofile")

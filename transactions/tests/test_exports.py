@@ -32,7 +32,7 @@ from transactions import exports
 from transactions.models import Transaction
 from users import accounts, audit
 from users.exceptions import TooManyRequests
-from wallet import services
+from wallet import payments
 
 OWN, ALL, CONSOLE = "/transactions/export/", "/transactions/admin-export/", "/admin/transactions/transaction/"
 
@@ -64,7 +64,7 @@ def rows(asha, ravi, at, monkeypatch):
         payer, payee = (ravi, asha) if number % 3 == 2 else (asha, ravi)
         with at(datetime(2026, 1, 31, 12, 0, number // 4, tzinfo=UTC)):
             amount = Decimal(f"{1 + number % 3}.50")
-            services.transfer(user_id=payer.pk, to=payee.phone_number, amount=amount, remarks=f"no. {number}")
+            payments.transfer(user_id=payer.pk, to=payee.phone_number, amount=amount, remarks=f"no. {number}")
 
 
 def text_of(response):
@@ -127,7 +127,7 @@ def test_what_comes_while_it_is_read_stays_out(rows, asha, as_user):
     client = as_user(asha)
     before = shown(client.get("/transactions/", {"page_size": 100}))
     response = client.get(OWN)
-    services.credit(user_id=asha.pk, amount=Decimal("1.00"))
+    payments.credit(user_id=asha.pk, amount=Decimal("1.00"))
     assert records(response) == before
 
 
@@ -150,7 +150,7 @@ def test_what_no_spreadsheet_runs_is_left_alone(remarks):
 def test_every_cell_is_defused_and_quotes_and_line_breaks_survive(asha, boss, as_user):
     accounts.change(asha, username="=cmd")
     accounts.assign_phone(asha, "+12015550123")
-    services.debit(user_id=asha.pk, amount=Decimal("150.5"), remarks='=1,"2"\r\n;3')
+    payments.debit(user_id=asha.pk, amount=Decimal("150.5"), remarks='=1,"2"\r\n;3')
     latest = records(as_user(boss).get(ALL))[0]
     assert (latest["sender"], latest["sender_phone_number"]) == ("'=cmd", "'+12015550123")
     assert (latest["amount"], latest["remarks"], latest["receiver"]) == ("150.50", '\'=1,"2"\r\n;3', "")
@@ -237,7 +237,7 @@ def test_a_filter_that_the_console_cannot_read_leads_back_to_the_list(console):
 
 
 def test_hindi_arrives_in_a_spreadsheet_and_in_a_program(asha, as_user, console):
-    services.credit(user_id=asha.pk, amount=Decimal("1.00"), remarks="किराया")
+    payments.credit(user_id=asha.pk, amount=Decimal("1.00"), remarks="किराया")
     for response in (as_user(asha).get(OWN), console.get(f"{CONSOLE}export/")):
         assert records(response)[0]["remarks"] == "किराया"
 

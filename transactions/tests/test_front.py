@@ -16,7 +16,7 @@ from transactions import volumes
 from transactions.models import DayVolume
 from users import otp
 from users.exceptions import OTPInvalid
-from wallet import services
+from wallet import payments, status
 from wallet.models import LedgerCheck
 
 NOON = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
@@ -52,12 +52,12 @@ def series(chart):
 
 
 def pay(asha, ravi, amount):
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(amount))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(amount))
 
 
 def test_it_shows_what_moved_who_holds_what_and_who_came_in(console, boss, clock, asha, ravi):
     pay(asha, ravi, "150.50")
-    services.freeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="x")
+    status.freeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="x")
     sent = otp.send(phone_number=asha.phone_number, address="192.0.2.1")
     with pytest.raises(OTPInvalid):
         otp.verify(phone_number=asha.phone_number, code="000000" if sent.code != "000000" else "1", address="192.0.2.1")

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from transactions.models import Transaction
 from users import accounts
-from wallet import services
+from wallet import payments
 
 ENTRY = ["id", "transaction_id", "transaction_type", "direction", "counterparty", "amount", "balance", "sender",
          "receiver", "remarks", "timestamp"]  # fmt: skip
@@ -37,16 +37,16 @@ def on(at):
 @pytest.fixture
 def history(asha, ravi, stranger, on):
     """asha's year, by what happened; she had 1000.00 before it."""
-    on(1, services.credit, user_id=stranger.pk, amount=Decimal("500.00"))
+    on(1, payments.credit, user_id=stranger.pk, amount=Decimal("500.00"))
     loan = Decimal("100.00")
     rows = {
-        "credit": on(1, services.credit, "00:00:00", user_id=asha.pk, amount=Decimal("5.00"), remarks="gift"),
-        "rent": on(10, services.transfer, user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50")),
-        "back": on(20, services.transfer, user_id=ravi.pk, to=asha.phone_number, amount=Decimal("0.50")),
-        "loan": on(20, services.transfer, "23:59:59.999999", user_id=stranger.pk, to=asha.phone_number, amount=loan),
-        "debit": on(31, services.debit, user_id=asha.pk, amount=Decimal("4.00")),
+        "credit": on(1, payments.credit, "00:00:00", user_id=asha.pk, amount=Decimal("5.00"), remarks="gift"),
+        "rent": on(10, payments.transfer, user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50")),
+        "back": on(20, payments.transfer, user_id=ravi.pk, to=asha.phone_number, amount=Decimal("0.50")),
+        "loan": on(20, payments.transfer, "23:59:59.999999", user_id=stranger.pk, to=asha.phone_number, amount=loan),
+        "debit": on(31, payments.debit, user_id=asha.pk, amount=Decimal("4.00")),
     }  # fmt: skip
-    on(31, services.transfer, user_id=stranger.pk, to=ravi.phone_number, amount=Decimal("1.00"))
+    on(31, payments.transfer, user_id=stranger.pk, to=ravi.phone_number, amount=Decimal("1.00"))
     return rows
 
 
@@ -209,14 +209,14 @@ def test_new_rows_do_not_disturb_who_is_turning_pages(history, asha, get, size):
     while url:
         page = get(url).json()
         seen += [row["id"] for row in page["results"]]
-        services.credit(user_id=asha.pk, amount=Decimal("1.00"))
+        payments.credit(user_id=asha.pk, amount=Decimal("1.00"))
         url = page["next"]
     assert seen == everything
 
 
 def test_new_rows_are_found_on_the_way_back(history, asha, get):
     second = get(get("?page_size=3").json()["next"]).json()
-    new = [services.credit(user_id=asha.pk, amount=Decimal("1.00")).transaction.pk for _ in range(2)]
+    new = [payments.credit(user_id=asha.pk, amount=Decimal("1.00")).transaction.pk for _ in range(2)]
     back = walk(get, "previous", second["previous"])
     assert sum(reversed(back), []) == [*reversed(new), *ids(get())[2:5]]
 
@@ -230,7 +230,7 @@ def test_links_keep_the_filters(history, get):
 
 def test_a_page_has_twenty_rows_and_at_most_a_hundred(asha, get):
     for _ in range(101):
-        services.debit(user_id=asha.pk, amount=Decimal("0.01"))
+        payments.debit(user_id=asha.pk, amount=Decimal("0.01"))
     assert len(ids(get())) == 20
     assert len(ids(get(page_size=100))) == 100
     assert len(ids(get(get(page_size=100).json()["next"]))) == 2
@@ -275,7 +275,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(asha, ravi, stranger,
 
     few = queries()
     for user in (ravi, stranger, *(accounts.create(phone_number=f"+9198{n:08}") for n in range(5))):
-        services.transfer(user_id=asha.pk, to=user.phone_number, amount=Decimal("2.00"))
-        services.transfer(user_id=user.pk, to=asha.phone_number, amount=Decimal("1.00"))
+        payments.transfer(user_id=asha.pk, to=user.phone_number, amount=Decimal("2.00"))
+        payments.transfer(user_id=user.pk, to=asha.phone_number, amount=Decimal("1.00"))
     assert len(ids(get())) == 15
     assert queries() == few

@@ -1,4 +1,4 @@
-"""The database itself refuses what the services never do: each rule, by raw SQL."""
+"""The database itself refuses what the operations never do: each rule, by raw SQL."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from django.db.models import ProtectedError
 from django.db.transaction import atomic
 
 from transactions.models import Transaction
-from wallet import services
+from wallet import payments, refunds
 from wallet.models import Wallet
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -123,20 +123,20 @@ def test_no_row_points_to_nothing(entry, wrong):
 
 
 def test_one_users_key_stands_in_one_row(asha, entry):
-    services.debit(user_id=asha.pk, amount=Decimal("1.00"), key="k")
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"), key="k")
     refusal = refuses(*entry(idempotency_key="k", request_hash="h"))
     assert "transactions_transaction_key_once" in refusal or "idempotency_key" in refusal
 
 
 @pytest.mark.breaks_books
 def test_another_users_key_may_be_the_same(asha, ravi, entry):
-    services.debit(user_id=asha.pk, amount=Decimal("1.00"), key="k")
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"), key="k")
     run(*entry(initiated_by_id=ravi.pk, idempotency_key="k", request_hash="h"))
 
 
 def test_one_row_is_reversed_once(asha, boss, entry):
-    paid = services.debit(user_id=asha.pk, amount=Decimal("1.00")).transaction
-    services.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="wrong")
+    paid = payments.debit(user_id=asha.pk, amount=Decimal("1.00")).transaction
+    refunds.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="wrong")
     refusal = refuses(*entry(reverses_id=paid.pk))
     assert "transactions_transaction_reversed_once" in refusal or "reverses_id" in refusal
 

@@ -1,6 +1,7 @@
 """What the ready-made groups can and cannot do, over HTTP, and that none of them leads to more."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -10,7 +11,7 @@ from django.test import Client
 
 from users import accounts, audit, groups
 from users.models import UserProfile
-from wallet import services
+from wallet import payments
 
 USERS = "/admin/users/userprofile/"
 # Each deed with the groups that may do it. {user} and {wallet} are Asha's, {row} a transaction of hers.
@@ -73,7 +74,7 @@ def console(user):
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("group", groups.GROUPS)
 def test_each_group_does_its_own_work(member, as_user, asha, deed, group):
-    row = services.debit(user_id=asha.pk, amount=services.Decimal(1)).transaction
+    row = payments.debit(user_id=asha.pk, amount=Decimal(1)).transaction
     method, path = deed.format(user=asha.pk, wallet=asha.wallet.pk, row=row.pk).split()
     user = member(group)
     if path.startswith("/admin/"):

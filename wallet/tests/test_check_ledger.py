@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from transactions.models import Transaction
 from users.models import UserProfile
-from wallet import services
+from wallet import payments, refunds
 from wallet.management.commands import check_ledger
 
 TABLE = "transactions_transaction"
@@ -51,11 +51,11 @@ def json_of(*arguments):
 @pytest.fixture
 def books(asha, ravi, boss):
     """A few operations of each kind."""
-    paid = services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"))
-    services.debit(user_id=ravi.pk, amount=Decimal("0.50"))
-    services.credit(user_id=ravi.pk, amount=Decimal("20.00"))
-    services.reverse(user_id=boss.pk, transaction_id=paid.transaction.pk, remarks="wrong")
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("100.00"))
+    paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"))
+    payments.debit(user_id=ravi.pk, amount=Decimal("0.50"))
+    payments.credit(user_id=ravi.pk, amount=Decimal("20.00"))
+    refunds.reverse(user_id=boss.pk, transaction_id=paid.transaction.pk, remarks="wrong")
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("100.00"))
 
 
 def test_it_says_that_the_books_agree(books):
@@ -179,9 +179,9 @@ BREAKS_OF_BOTH = [amount_changed, all_rows_deleted, side_swapped]
 @pytest.mark.breaks_books
 @pytest.mark.parametrize("break_books", BREAKS)
 def test_it_names_the_wallet_whose_books_are_broken(asha, ravi, break_books):
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"))
-    services.credit(user_id=asha.pk, amount=Decimal("5.00"))
-    services.debit(user_id=asha.pk, amount=Decimal("1.00"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"))
+    payments.credit(user_id=asha.pk, amount=Decimal("5.00"))
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
     assert command()
     break_books(asha.wallet.pk)
     report, complaint = json_of()
@@ -195,7 +195,7 @@ def test_it_names_the_wallet_whose_books_are_broken(asha, ravi, break_books):
 
 @pytest.mark.breaks_books
 def test_it_says_how_they_disagree(asha):
-    services.debit(user_id=asha.pk, amount=Decimal("1.00"))
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
     balance_changed(asha.wallet.pk)
     report, _ = json_of("--wallet", str(asha.wallet.pk))
     assert report["disagreements"] == [
@@ -216,8 +216,8 @@ def test_it_says_how_they_disagree(asha):
 @pytest.mark.breaks_books
 @pytest.mark.parametrize("break_books", [balance_changed, last_after_balance_changed, row_without_balance])
 def test_what_is_new_and_broken_is_found(asha, break_books):
-    services.debit(user_id=asha.pk, amount=Decimal("1.00"))
-    services.debit(user_id=asha.pk, amount=Decimal("2.00"))
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
+    payments.debit(user_id=asha.pk, amount=Decimal("2.00"))
     break_books(asha.wallet.pk)
     assert json_of("--since", (timezone.now() - timedelta(days=1)).isoformat())[1]
 

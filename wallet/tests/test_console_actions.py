@@ -1,6 +1,7 @@
 """Freeze, credit, debit and reverse from the console: a reason, a second look, once, and logged."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -9,7 +10,7 @@ from django.test import Client
 
 from transactions.models import Transaction
 from users import audit
-from wallet import services
+from wallet import payments, status
 from wallet.models import Wallet
 
 
@@ -153,13 +154,13 @@ def test_a_wallet_is_frozen_with_a_reason_and_melts_again(operations, asha):
 
 
 def test_a_frozen_wallet_is_not_adjusted(finance, boss, asha):
-    services.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="x")
+    status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="x")
     data = {"key": "0" * 32, "confirmed": "", "amount": "5", "reason": "x"}
     assert "frozen" in str(told(finance.post(page_of(asha.wallet, "credit"), data)))
 
 
 def test_a_transaction_is_reversed_once(finance, asha, ravi):
-    paid = services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=services.Decimal(100)).transaction
+    paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(100)).transaction
     page = f"/admin/transactions/transaction/{paid.pk}/"
     assert [deed["title"] for deed in finance.get(f"{page}change/").context["actions_detail"]] == ["Reverse"]
     assert fill_in(finance, f"{page}reverse/", reason="Wrong number").status_code == 302
@@ -196,7 +197,7 @@ def test_a_form_from_elsewhere_is_refused(console, boss, asha, ledger):
 
 
 def test_the_page_of_a_wallet_shows_its_newest_rows_and_the_way_to_all(console, boss, asha, ravi):
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=services.Decimal("7.50"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("7.50"))
     client = console(boss)
     page = client.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
     assert [row[2:] for row in page.context["newest"]["rows"]] == [

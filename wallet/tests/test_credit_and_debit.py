@@ -8,7 +8,7 @@ from django.utils.dateparse import parse_datetime
 
 from transactions.models import Transaction
 from users import accounts
-from wallet import services
+from wallet import status
 from wallet.models import Wallet
 
 RECEIPT = ["transaction_id", "transaction_type", "amount", "balance", "sender", "receiver", "remarks", "timestamp"]
@@ -22,7 +22,7 @@ def teller(staff):
 
 
 def freeze(user):
-    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
+    status.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 def balance(user):

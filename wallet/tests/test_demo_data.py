@@ -11,7 +11,7 @@ from django.utils import timezone
 from transactions import volumes
 from transactions.models import DayVolume, Transaction
 from users.models import UserProfile
-from wallet import services
+from wallet import payments
 from wallet.models import Wallet
 
 PEOPLE, PAYMENTS = 20, 600
@@ -49,12 +49,12 @@ def test_people_look_like_people_and_can_be_paid(db):
     user = UserProfile.objects.order_by("pk").first()
     assert user.username.startswith(f"{user.first_name}.{user.last_name}".lower())
     assert (user.email, user.has_usable_password(), len(user.phone)) == (f"{user.username}@example.com", False, 10)
-    services.credit(user_id=user.pk, amount=Decimal("1.00"))
+    payments.credit(user_id=user.pk, amount=Decimal("1.00"))
     assert user.logins.count() == 0
 
 
 def test_the_same_again_makes_others_and_touches_nobody(asha, ravi):
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"))
     before = list(Wallet.objects.order_by("pk").values())
     make()
     make()

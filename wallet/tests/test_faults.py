@@ -11,7 +11,7 @@ from django.db import InternalError, NotSupportedError, OperationalError, Progra
 
 from lokanetra.errors import ServerBusy
 from transactions.models import Transaction
-from wallet import exceptions, services
+from wallet import exceptions, payments, refunds, status
 from wallet.models import Wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,13 +25,13 @@ def operations(asha, ravi, boss) -> dict[str, Callable[[], Any]]:
     credited = Transaction.objects.get()
     wallet = asha.wallet.pk
     return {
-        "credit": lambda: services.credit(user_id=asha.pk, amount=TEN, key="key"),
-        "debit": lambda: services.debit(user_id=asha.pk, amount=TEN, key="key"),
-        "transfer": lambda: services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN, key="key"),
-        "reverse": lambda: services.reverse(user_id=boss.pk, transaction_id=credited.pk, remarks="wrong", key="key"),
-        "staff credit": lambda: services.credit(user_id=boss.pk, wallet_id=wallet, amount=TEN, key="key"),
-        "freeze": lambda: services.freeze(user_id=boss.pk, wallet_id=wallet, reason="stolen"),
-        "unfreeze": lambda: services.unfreeze(user_id=boss.pk, wallet_id=wallet, reason="found"),
+        "credit": lambda: payments.credit(user_id=asha.pk, amount=TEN, key="key"),
+        "debit": lambda: payments.debit(user_id=asha.pk, amount=TEN, key="key"),
+        "transfer": lambda: payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN, key="key"),
+        "reverse": lambda: refunds.reverse(user_id=boss.pk, transaction_id=credited.pk, remarks="wrong", key="key"),
+        "staff credit": lambda: payments.credit(user_id=boss.pk, wallet_id=wallet, amount=TEN, key="key"),
+        "freeze": lambda: status.freeze(user_id=boss.pk, wallet_id=wallet, reason="stolen"),
+        "unfreeze": lambda: status.unfreeze(user_id=boss.pk, wallet_id=wallet, reason="found"),
     }
 
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 
 from transactions.models import Transaction
 from users import accounts
-from wallet import services
+from wallet import payments, refunds, status
 from wallet.models import Wallet
 
 TRANSFER = {"to_phone_number": "9888888888", "amount": "250.50", "remarks": "rent"}
@@ -38,7 +38,7 @@ def moves(asha, ravi):
 
 
 def freeze(user):
-    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
+    status.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 @pytest.mark.parametrize("verb", BODIES)
@@ -117,7 +117,7 @@ def test_the_same_key_of_another_user_is_another_key(send, ravi, as_user):
 
 def test_a_refused_operation_leaves_its_key_free(send, asha):
     assert send(amount="1000.01").json()["code"] == "insufficient_funds"
-    services.credit(user_id=asha.pk, amount=Decimal("0.01"))
+    payments.credit(user_id=asha.pk, amount=Decimal("0.01"))
     paid = send(amount="1000.01")
     assert (paid.status_code, paid.json()["balance"]) == (200, "0.00")
     assert "Idempotent-Replayed" not in paid
@@ -130,7 +130,7 @@ def test_a_refused_key_may_serve_another_request(send):
 
 
 def spend_all(asha, ravi):
-    services.debit(user_id=asha.pk, amount=Wallet.objects.get(user=asha).balance)
+    payments.debit(user_id=asha.pk, amount=Wallet.objects.get(user=asha).balance)
 
 
 def new_payer_phone(asha, ravi):
@@ -188,7 +188,7 @@ def test_a_replay_outlives_lower_limits(send, settings):
 
 def test_a_replay_outlives_a_reversal(send, moves, asha, boss):
     first = send()
-    services.reverse(user_id=boss.pk, transaction_id=first.json()["transaction_id"], remarks="wrong")
+    refunds.reverse(user_id=boss.pk, transaction_id=first.json()["transaction_id"], remarks="wrong")
     after = moves()
     assert send().content == first.content
     assert moves() == after

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from transactions.models import Transaction
-from wallet import exceptions, services
+from wallet import exceptions, payments, refunds, status
 from wallet.models import Wallet
 
 TEN = Decimal(10)
@@ -20,7 +20,7 @@ def teller(request, staff, boss):
     found = boss if request.param == "superuser" else staff
     if found is staff:
         staff.groups.set([Group.objects.get(name="Finance")])
-    services.credit(user_id=found.pk, amount=Decimal(100))
+    payments.credit(user_id=found.pk, amount=Decimal(100))
     return found
 
 
@@ -37,10 +37,10 @@ def nothing_moves():
 def payments_of(user, other):
     """One of each kind with the user as a side of it."""
     return [
-        services.credit(user_id=user.pk, amount=TEN),
-        services.debit(user_id=user.pk, amount=TEN),
-        services.transfer(user_id=user.pk, to=other.phone_number, amount=TEN),
-        services.transfer(user_id=other.pk, to=user.phone_number, amount=TEN),
+        payments.credit(user_id=user.pk, amount=TEN),
+        payments.debit(user_id=user.pk, amount=TEN),
+        payments.transfer(user_id=user.pk, to=other.phone_number, amount=TEN),
+        payments.transfer(user_id=other.pk, to=user.phone_number, amount=TEN),
     ]
 
 
@@ -70,7 +70,7 @@ def test_they_freeze_their_own_wallet_and_do_not_unfreeze_it(boss, as_user, staf
     refusal = client.post(f"{path}unfreeze/", {"reason": "found again"})
     assert (refusal.status_code, refusal.json()["code"]) == (403, "permission_denied")
     assert nothing_moves() == before
-    assert services.unfreeze(user_id=staff.pk, wallet_id=boss.wallet.pk, reason="found again").status == "ACTIVE"
+    assert status.unfreeze(user_id=staff.pk, wallet_id=boss.wallet.pk, reason="found again").status == "ACTIVE"
 
 
 @pytest.mark.parametrize("deed", ["credit", "debit", "unfreeze"])
@@ -95,11 +95,11 @@ def test_the_console_refuses_to_reverse_one_s_own_payment_too(teller, asha, noth
 
 def test_an_exact_repeat_gets_its_first_receipt_before_it_is_refused(boss, staff, asha, nothing_moves):
     """Whose wallet it is now says nothing about the payment that was made then."""
-    paid = services.transfer(user_id=asha.pk, to=staff.phone_number, amount=TEN).transaction
+    paid = payments.transfer(user_id=asha.pk, to=staff.phone_number, amount=TEN).transaction
     wallet = staff.wallet
     calls = [
-        lambda: services.credit(user_id=boss.pk, wallet_id=wallet.pk, amount=TEN, remarks="x", key="k-1"),
-        lambda: services.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="x", key="k-2"),
+        lambda: payments.credit(user_id=boss.pk, wallet_id=wallet.pk, amount=TEN, remarks="x", key="k-1"),
+        lambda: refunds.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="x", key="k-2"),
     ]
     first = [call() for call in calls]
     boss.wallet.delete()
@@ -109,12 +109,12 @@ def test_an_exact_repeat_gets_its_first_receipt_before_it_is_refused(boss, staff
     assert [(receipt.transaction, receipt.replayed) for receipt in again] == [(one.transaction, True) for one in first]
     assert nothing_moves() == after
     with pytest.raises(exceptions.OwnWallet):
-        services.credit(user_id=boss.pk, wallet_id=wallet.pk, amount=TEN, remarks="x", key="k-3")
+        payments.credit(user_id=boss.pk, wallet_id=wallet.pk, amount=TEN, remarks="x", key="k-3")
     Wallet.objects.create(user=staff)
 
 
 def test_a_teller_s_own_calls_and_those_for_others_stay_as_they_were(teller, asha, ravi):
-    services.debit(user_id=teller.pk, amount=TEN)
-    assert services.credit(user_id=teller.pk, wallet_id=asha.wallet.pk, amount=TEN).balance == 1010
-    paid = services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN).transaction
-    assert services.reverse(user_id=teller.pk, transaction_id=paid.pk, remarks="x").balance == 1010
+    payments.debit(user_id=teller.pk, amount=TEN)
+    assert payments.credit(user_id=teller.pk, wallet_id=asha.wallet.pk, amount=TEN).balance == 1010
+    paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN).transaction
+    assert refunds.reverse(user_id=teller.pk, transaction_id=paid.pk, remarks="x").balance == 1010

@@ -16,7 +16,7 @@ from lokanetra.tests.live import at_once
 from transactions.models import Transaction
 from users import accounts
 from users.exceptions import TokenNotValid
-from wallet import exceptions, services
+from wallet import exceptions, ledger, payments, refunds, status
 from wallet.models import Wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +65,7 @@ def wait_until_blocked(waiting: Future) -> None:
 
 @pytest.fixture
 def transfer(asha, ravi) -> Callable[[], Any]:
-    return lambda: services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN)
+    return lambda: payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN)
 
 
 def update(rows: Any, **values: Any) -> Callable[[], Any]:
@@ -105,7 +105,7 @@ def test_a_freeze_waits_for_the_payment_that_holds_the_wallet(asha, boss):
     frozen = while_locked(
         asha.wallet,
         update(wallets(asha), created_at="2026-01-01T00:00:00Z"),
-        lambda: services.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen"),
+        lambda: status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen"),
     )
     assert frozen.status == "FROZEN"
     assert frozen.created_at.isoformat() == "2026-01-01T00:00:00+00:00"
@@ -119,20 +119,20 @@ def test_one_key_on_two_wallets_moves_money_in_one_of_them(asha, ravi, boss):
 
 
 def keyed(boss: Any, user: Any, turn: int) -> Any:
-    return services.credit(user_id=boss.pk, wallet_id=user.wallet.pk, amount=TEN, key=f"key {turn}")
+    return payments.credit(user_id=boss.pk, wallet_id=user.wallet.pk, amount=TEN, key=f"key {turn}")
 
 
 def test_one_transaction_is_reversed_once(asha, boss):
     original = Transaction.objects.get().pk
     outcomes = at_once(
-        *[in_thread(lambda: services.reverse(user_id=boss.pk, transaction_id=original, remarks="twice"))] * 5
+        *[in_thread(lambda: refunds.reverse(user_id=boss.pk, transaction_id=original, remarks="twice"))] * 5
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyReversed"] * 4 + ["Receipt"]
 
 
 def test_opposite_transfers_stay_right_under_the_strictest_isolation(asha, ravi):
     """There the database may refuse some of them, as busy; what it lets through is right."""
-    services.credit(user_id=ravi.pk, amount=Decimal("1000.00"))
+    payments.credit(user_id=ravi.pk, amount=Decimal("1000.00"))
 
     def client(payer: Any, receiver: Any) -> Callable[[], Any]:
         def pay() -> list[Any]:
@@ -144,21 +144,21 @@ def test_opposite_transfers_stay_right_under_the_strictest_isolation(asha, ravi)
         return in_thread(pay)
 
     outcomes = sum(at_once(*[client(asha, ravi), client(ravi, asha)] * 3), [])
-    done = [outcome for outcome in outcomes if isinstance(outcome, services.Receipt)]
-    assert {type(outcome) for outcome in outcomes} <= {services.Receipt, ServerBusy}
+    done = [outcome for outcome in outcomes if isinstance(outcome, ledger.Receipt)]
+    assert {type(outcome) for outcome in outcomes} <= {ledger.Receipt, ServerBusy}
     assert len(done) == Transaction.objects.filter(transaction_type="TRANSFER").count() > 0
     assert sum(Wallet.objects.values_list("balance", flat=True)) == 2000
 
 
 def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss):
     """The plan may happen to give the order of the keys; what is asked for says it."""
-    services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("2.00"))
+    payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("2.00"))
     with CaptureQueriesContext(connection) as captured:
-        first = services.transfer(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("1.00"))
-        services.debit(user_id=asha.pk, amount=Decimal("1.00"))
-        services.debit(user_id=boss.pk, wallet_id=asha.wallet.pk, amount=Decimal("1.00"), remarks="counted")
-        services.reverse(user_id=boss.pk, transaction_id=first.transaction.pk, remarks="wrong")
-        services.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen")
+        first = payments.transfer(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("1.00"))
+        payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
+        payments.debit(user_id=boss.pk, wallet_id=asha.wallet.pk, amount=Decimal("1.00"), remarks="counted")
+        refunds.reverse(user_id=boss.pk, transaction_id=first.transaction.pk, remarks="wrong")
+        status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen")
     reads = [query["sql"] for query in captured if query["sql"].startswith("SELECT")]
     locking = [sql for sql in reads if 'FROM "wallet_wallet"' in sql and '"balance"' in sql]
     assert len(locking) == 5
@@ -169,6 +169,6 @@ def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss
 
 def pay_once(payer: Any, receiver: Any) -> Any:
     try:
-        return services.transfer(user_id=payer.pk, to=receiver.phone_number, amount=TEN)
+        return payments.transfer(user_id=payer.pk, to=receiver.phone_number, amount=TEN)
     except ServerBusy as busy:
         return busy

@@ -6,14 +6,14 @@ import pytest
 from django.http import Http404
 
 from transactions.models import Transaction
-from wallet import exceptions, services
+from wallet import exceptions, payments, refunds, status
 from wallet.models import Wallet
 
 
 @pytest.fixture
 def undo(boss):
     """Reverses a receipt's transaction."""
-    return lambda receipt, remarks="wrong", **more: services.reverse(
+    return lambda receipt, remarks="wrong", **more: refunds.reverse(
         user_id=boss.pk, transaction_id=receipt.transaction.pk, remarks=remarks, **more
     )
 
@@ -21,7 +21,7 @@ def undo(boss):
 @pytest.fixture
 def paid(asha, ravi):
     """asha's transfer of 250.50 to ravi."""
-    return services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"), remarks="rent")
+    return payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"), remarks="rent")
 
 
 def balance(user):
@@ -46,7 +46,7 @@ def test_a_transfer_goes_back(asha, ravi, boss, paid, undo):
 
 
 def test_a_credit_is_taken_back(asha, undo):
-    receipt = undo(services.credit(user_id=asha.pk, amount=Decimal("10.00")))
+    receipt = undo(payments.credit(user_id=asha.pk, amount=Decimal("10.00")))
     row = receipt.transaction
     assert (row.transaction_type, row.sender_id, row.receiver_id) == ("DEBIT", asha.wallet.pk, None)
     assert (row.sender_balance, row.receiver_balance, receipt.balance) == (1000, None, 1000)
@@ -54,7 +54,7 @@ def test_a_credit_is_taken_back(asha, undo):
 
 
 def test_a_debit_is_given_back(asha, undo):
-    receipt = undo(services.debit(user_id=asha.pk, amount=Decimal("10.00")))
+    receipt = undo(payments.debit(user_id=asha.pk, amount=Decimal("10.00")))
     row = receipt.transaction
     assert (row.transaction_type, row.sender_id, row.receiver_id) == ("CREDIT", None, asha.wallet.pk)
     assert (row.sender_balance, row.receiver_balance, receipt.balance) == (None, 1000, 1000)
@@ -78,26 +78,26 @@ def test_a_reversal_is_not_reversed(paid, undo):
 
 def test_what_is_not_there_is_not_reversed(boss):
     with pytest.raises(Http404):
-        services.reverse(user_id=boss.pk, transaction_id=999999, remarks="wrong")
+        refunds.reverse(user_id=boss.pk, transaction_id=999999, remarks="wrong")
 
 
 def test_what_the_receiver_has_spent_is_not_taken_back(ravi, paid, undo):
-    services.debit(user_id=ravi.pk, amount=Decimal("0.01"))
+    payments.debit(user_id=ravi.pk, amount=Decimal("0.01"))
     refuses(exceptions.InsufficientFunds, undo, paid)
 
 
 def test_a_spent_credit_is_not_taken_back(ravi, undo):
-    credit = services.credit(user_id=ravi.pk, amount=Decimal("10.00"))
-    services.debit(user_id=ravi.pk, amount=Decimal("5.00"))
+    credit = payments.credit(user_id=ravi.pk, amount=Decimal("10.00"))
+    payments.debit(user_id=ravi.pk, amount=Decimal("5.00"))
     refuses(exceptions.InsufficientFunds, undo, credit)
 
 
 @pytest.mark.parametrize("frozen", ["asha", "ravi"])
 def test_nothing_is_reversed_while_a_side_is_frozen(request, boss, paid, undo, frozen):
     user = request.getfixturevalue(frozen)
-    services.freeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
+    status.freeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
     refuses(exceptions.WalletFrozen, undo, paid)
-    services.unfreeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Found again")
+    status.unfreeze(user_id=boss.pk, wallet_id=user.wallet.pk, reason="Found again")
     assert undo(paid).balance == 1000
 
 
@@ -113,7 +113,7 @@ def test_a_lower_limit_per_operation_does_not_keep_a_mistake(paid, undo, setting
 
 def test_a_key_gets_its_first_receipt(asha, ravi, paid, undo):
     first = undo(paid, key="k-1")
-    services.freeze(user_id=asha.pk, wallet_id=asha.wallet.pk, reason="Reported stolen")
+    status.freeze(user_id=asha.pk, wallet_id=asha.wallet.pk, reason="Reported stolen")
     again = undo(paid, key="k-1")
     assert (again.transaction, again.balance, again.replayed) == (first.transaction, first.balance, True)
     assert not first.replayed
@@ -122,13 +122,13 @@ def test_a_key_gets_its_first_receipt(asha, ravi, paid, undo):
 
 def test_a_key_of_another_reversal_is_refused(asha, paid, undo):
     undo(paid, key="k-1")
-    credit = services.credit(user_id=asha.pk, amount=Decimal("1.00"))
+    credit = payments.credit(user_id=asha.pk, amount=Decimal("1.00"))
     refuses(exceptions.KeyReused, undo, credit, key="k-1")
     refuses(exceptions.KeyReused, undo, paid, key="k-1", remarks="another reason")
 
 
 def test_a_refused_reversal_leaves_its_key_free(ravi, paid, undo):
-    services.debit(user_id=ravi.pk, amount=Decimal("0.01"))
+    payments.debit(user_id=ravi.pk, amount=Decimal("0.01"))
     refuses(exceptions.InsufficientFunds, undo, paid, key="k-1")
-    services.credit(user_id=ravi.pk, amount=Decimal("0.01"))
+    payments.credit(user_id=ravi.pk, amount=Decimal("0.01"))
     assert not undo(paid, key="k-1").replayed

@@ -18,8 +18,9 @@ from hypothesis.stateful import (
 
 from transactions.models import Transaction
 from users import accounts, otp
+from users.exceptions import TokenNotValid
 from users.models import UserProfile
-from wallet import exceptions, services
+from wallet import exceptions, ledger, payments, refunds, status
 from wallet.management.commands import check_ledger
 from wallet.models import Wallet
 
@@ -46,7 +47,7 @@ class Payments(RuleBasedStateMachine):
         self.balances: dict[str, Decimal] = {}
         self.frozen: set[str] = set()
         self.inactive: set[str] = set()
-        self.done: list[tuple[dict[str, Any], services.Receipt]] = []
+        self.done: list[tuple[dict[str, Any], ledger.Receipt]] = []
         self.keys = 0
         self.boss = UserProfile.objects.create_superuser("boss")
 
@@ -64,14 +65,14 @@ class Payments(RuleBasedStateMachine):
     def credit(self, data: st.DataObject, amount: Decimal) -> None:
         me = self.somebody(data)
         allowed = self.may_pay(me) and amount <= 1_000_000
-        self.move(allowed, services.credit, {me: amount}, user_id=self.id_of(me), amount=amount)
+        self.move(allowed, payments.credit, {me: amount}, user_id=self.id_of(me), amount=amount)
 
     @precondition(lambda self: self.balances)
     @rule(data=st.data(), amount=AMOUNTS)
     def debit(self, data: st.DataObject, amount: Decimal) -> None:
         me = self.somebody(data)
         allowed = self.may_pay(me) and amount <= self.balances[me] and amount <= 1_000_000
-        self.move(allowed, services.debit, {me: -amount}, user_id=self.id_of(me), amount=amount)
+        self.move(allowed, payments.debit, {me: -amount}, user_id=self.id_of(me), amount=amount)
 
     @precondition(lambda self: self.balances)
     @rule(data=st.data(), amount=AMOUNTS)
@@ -80,7 +81,7 @@ class Payments(RuleBasedStateMachine):
         allowed = self.may_pay(me) and self.may_pay(other) and me != other
         allowed = allowed and amount <= self.balances[me] and amount <= 1_000_000
         changes = {me: -amount, other: amount}
-        self.move(allowed, services.transfer, changes, user_id=self.id_of(me), to=other, amount=amount)
+        self.move(allowed, payments.transfer, changes, user_id=self.id_of(me), to=other, amount=amount)
 
     @precondition(lambda self: self.done)
     @rule(data=st.data())
@@ -106,13 +107,13 @@ class Payments(RuleBasedStateMachine):
         fresh = not original.reverses_id and not Transaction.objects.filter(reverses=original).exists()
         able = all(phone not in self.frozen and self.balances[phone] + change >= 0 for phone, change in changes.items())
         arguments = {"user_id": self.boss.pk, "transaction_id": original.pk, "remarks": "wrong"}
-        self.move(fresh and able, services.reverse, changes, **arguments)
+        self.move(fresh and able, refunds.reverse, changes, **arguments)
 
     @precondition(lambda self: self.balances)
     @rule(data=st.data(), freeze=st.booleans())
     def freeze_or_unfreeze(self, data: st.DataObject, freeze: bool) -> None:
         phone = self.somebody(data)
-        service = services.freeze if freeze else services.unfreeze
+        service = status.freeze if freeze else status.unfreeze
         service(user_id=self.boss.pk, wallet_id=self.wallet_of(phone).pk, reason="to see")
         (self.frozen.add if freeze else self.frozen.discard)(phone)
 
@@ -137,7 +138,7 @@ class Payments(RuleBasedStateMachine):
         arguments["key"] = f"key {self.keys}"
         try:
             receipt = service(**arguments)
-        except REFUSALS + (services.TokenNotValid,):
+        except REFUSALS + (TokenNotValid,):
             assert not allowed
             return
         assert allowed

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from transactions.models import Transaction
-from wallet import services
+from wallet import payments, refunds
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ONE = Decimal("1.00")
@@ -24,11 +24,11 @@ def hours(count):
 
 
 def credit(user):
-    return services.credit(user_id=user.pk, amount=ONE).transaction.timestamp
+    return payments.credit(user_id=user.pk, amount=ONE).transaction.timestamp
 
 
 def pay(user, other):
-    return services.transfer(user_id=user.pk, to=other.phone_number, amount=ONE).transaction.timestamp
+    return payments.transfer(user_id=user.pk, to=other.phone_number, amount=ONE).transaction.timestamp
 
 
 def test_no_row_is_before_the_last_of_either_wallet_when_the_clock_is_set_back(asha, ravi, stranger, at):
@@ -36,7 +36,7 @@ def test_no_row_is_before_the_last_of_either_wallet_when_the_clock_is_set_back(a
         assert credit(asha) == NOON
         assert pay(asha, ravi) == NOON
     with at(hours(-2)):
-        assert services.debit(user_id=ravi.pk, amount=ONE).transaction.timestamp == NOON
+        assert payments.debit(user_id=ravi.pk, amount=ONE).transaction.timestamp == NOON
         assert credit(stranger) == hours(-2)
         assert pay(stranger, ravi) == NOON
     with at(hours(1)):
@@ -55,9 +55,9 @@ def test_who_receives_waits_for_no_time_but_his_own(asha, ravi, stranger, at):
 
 def test_a_reversal_is_not_before_what_it_undoes(asha, ravi, boss, at):
     with at(hours(1)):
-        paid = services.transfer(user_id=asha.pk, to=ravi.phone_number, amount=ONE).transaction
+        paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=ONE).transaction
     with at(hours(-1)):
-        undone = services.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="wrong").transaction
+        undone = refunds.reverse(user_id=boss.pk, transaction_id=paid.pk, remarks="wrong").transaction
     assert undone.timestamp == hours(1)
 
 

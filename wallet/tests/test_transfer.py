@@ -6,7 +6,7 @@ import pytest
 
 from transactions.models import Transaction
 from users import accounts
-from wallet import services
+from wallet import payments, status
 from wallet.models import Wallet
 
 RECEIPT = ["transaction_id", "transaction_type", "amount", "balance", "sender", "receiver", "remarks", "timestamp"]
@@ -20,7 +20,7 @@ def pay(asha, as_user):
 
 
 def freeze(user):
-    services.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
+    status.freeze(user_id=user.pk, wallet_id=user.wallet.pk, reason="Reported stolen")
 
 
 def balances():
@@ -58,7 +58,7 @@ def test_it_moves_money_to_the_phone_number_in_any_spelling(pay, asha, ravi, as_
 
 
 def test_the_receipt_tells_the_payer_his_own_balance_alone(pay, ravi):
-    services.credit(user_id=ravi.pk, amount=Decimal("77.77"))
+    payments.credit(user_id=ravi.pk, amount=Decimal("77.77"))
     receipt = pay(remarks="rent").json()
     row = Transaction.objects.latest("pk")
     assert list(receipt) == RECEIPT

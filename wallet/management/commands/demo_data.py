@@ -1,6 +1,6 @@
 """People and payments to look at: made up, but such that every rule holds and the books agree.
 
-The only writer of wallets and ledger besides the services, and of none that were there before.
+The only writer of wallets and ledger besides `ledger.py`, and of none that were there before.
 """
 
 from collections.abc import Iterator
