@@ -1,4 +1,4 @@
-"""Wallets in the console: to find and look at. What changes one is a page of its own, and goes through the operations."""
+"""Wallets in the console: to find and look at. What changes one is a page of its own, and an operation of money."""
 
 from collections.abc import Callable
 from typing import Any
