@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import local
 from typing import Any, TypeVar
 
@@ -21,7 +21,6 @@ Result = TypeVar("Result")
 PATIENCE = 3.0
 # Seconds, for a request that held a slot before: what it has done outside would be lost.
 PATIENCE_TO_RETURN = 20.0
-
 
 # Threads for those that have given their slot back and wait for the outside. Who sends them there lets no more go.
 AWAY = 16
@@ -92,8 +91,8 @@ class Lease:
     def work(self, work: Callable[[], Result], result: "asyncio.Future[Result]") -> None:
         """Called in a thread. The slot goes back when the work ends, whether or not anybody still waits for it."""
         value, fault = None, None
-        self._begin()
         try:
+            self._begin()
             value = work()
         except BaseException as error:  # noqa: BLE001  (raised again where the result is awaited)
             fault = error
@@ -121,7 +120,8 @@ class Lease:
     def _end(self) -> None:
         current.lease = None
         if self.is_held and self.connection is not None:
-            del connections[DEFAULT_DB_ALIAS]
+            with suppress(AttributeError):  # whoever took it away has spared us that
+                del connections[DEFAULT_DB_ALIAS]
 
     def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
         if self.is_held:

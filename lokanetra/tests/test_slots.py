@@ -76,6 +76,18 @@ def test_an_error_is_raised_to_who_waits_and_the_slot_comes_back(with_slots):
     with_slots(1, play, connected=False)
 
 
+def test_a_slot_comes_back_whatever_becomes_of_its_connection_meanwhile(with_slots):
+    def careless() -> None:
+        del connections["default"]
+
+    async def play(one: Slots) -> None:
+        own = list(one.free)
+        await one.run(careless)
+        assert one.free == own
+
+    with_slots(1, play)
+
+
 def test_each_slot_has_a_connection_of_its_own_and_lends_it_to_one_thread_at_a_time(with_slots):
     def lent() -> Any:
         return connections["default"]
