@@ -385,7 +385,7 @@ def test_stalled_files_are_of_no_use_to_who_would_take_all_threads(monkeypatch, 
 
 # --- Over the production server ------------------------------------------------------------------------
 
-LONG = 20_000
+LONG = 40_000
 # One user's credits with long remarks, so many that the buffers between server and client do not hold them.
 LONG_HISTORY = f"""
 from django.utils import timezone
