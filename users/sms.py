@@ -34,9 +34,6 @@ def send(*, to: str, text: str) -> None:
     if gateway is None:
         logger.error("OTP_SMS_URL is not a URL that Apprise can read")
         raise SMSUnavailable
-    if not being_sent.acquire(blocking=False):
-        logger.error("the SMS gateway has %s messages to take already", MOST_AT_ONCE)
-        raise SMSUnavailable
     with slots.released():
         delivered = _in_time(lambda: gateway.notify(body=text, title=""))
     if not delivered:
@@ -45,7 +42,11 @@ def send(*, to: str, text: str) -> None:
 
 
 def _in_time(call: Callable[[], Any]) -> bool:
-    """What the call returns; false when it takes too long, for a gateway may send its answer letter by letter."""
+    """What the call returns; false when it takes too long, for a gateway may send its answer letter by letter, and at
+    once when too many calls are under way."""
+    if not being_sent.acquire(blocking=False):
+        logger.error("the SMS gateway has %s messages to take already", MOST_AT_ONCE)
+        return False
     results: SimpleQueue[bool] = SimpleQueue()
     thread = Thread(target=_report, args=(call, results), name="message", daemon=True)
     thread.start()
