@@ -8,8 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from granian.rsgi import ProtocolClosed
 
 from lokanetra import errors, logs, postgresql
 from lokanetra.parsers import JSONRenderer, ProblemRenderer
-from lokanetra.slots import AWAY, Busy, Slots
+from lokanetra.slots import Busy, Slots, Threads
 
 logger = logging.getLogger("lokanetra.requests")
 
@@ -73,21 +72,21 @@ class Bodies:
         if length == "0" or (length is None and "transfer-encoding" not in scope.headers):
             return b""
         if length and int(length) > LONGEST_BODY:
-            await self._in_time(protocol, DRAIN_DEADLINE, LONG)
-        body = await self._in_time(protocol, BODY_DEADLINE, SLOW)
-        if length and len(body) != int(length):
-            raise BadBody(CUT_OFF)
-        return body
+            await self._in_time(_beginning(protocol), DRAIN_DEADLINE, LONG)
+            raise BadBody(LONG)
+        return await self._in_time(protocol() if length else _beginning(protocol), BODY_DEADLINE, SLOW)
 
-    async def _in_time(self, protocol: Any, seconds: float, otherwise: int) -> bytes:
+    async def _in_time(self, body: Awaitable[bytes], seconds: float, otherwise: int) -> bytes:
         self._make_room()
         deadline = asyncio.timeout(seconds)
         self.deadlines[deadline] = None
         try:
             async with deadline:
-                return await _body(protocol)
+                return await body
         except TimeoutError:
             raise BadBody(otherwise) from None
+        except ProtocolClosed:
+            raise BadBody(CUT_OFF) from None
         finally:
             self.deadlines.pop(deadline, None)
 
@@ -98,7 +97,8 @@ class Bodies:
             oldest.reschedule(asyncio.get_running_loop().time())
 
 
-async def _body(protocol: Any) -> bytes:
+async def _beginning(protocol: Any) -> bytes:
+    """A body of unknown length, or of one that is too long. Raises BadBody when it is."""
     body, size = bytearray(), 0
     async for part in protocol:
         size += len(part)
@@ -143,7 +143,7 @@ class Application:
         self.bodies = Bodies()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        threads = ThreadPoolExecutor(WRITE_SLOTS + READ_SLOTS + FILE_SLOTS + 2 * HEALTH_SLOTS + AWAY)
+        threads = Threads()
         self.writes = Slots(loop, threads, WRITE_SLOTS)
         self.reads = Slots(loop, threads, READ_SLOTS)
         self.files = Slots(loop, threads, FILE_SLOTS, connected=False)

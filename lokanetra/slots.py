@@ -6,9 +6,10 @@ Without slots (in a command, a test, the development server) everything here let
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from threading import local
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread, local
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -22,12 +23,32 @@ PATIENCE = 3.0
 # Seconds, for a request that held a slot before: what it has done outside would be lost.
 PATIENCE_TO_RETURN = 20.0
 
-# Threads for those that have given their slot back and wait for the outside. Who sends them there lets no more go.
+# Requests that may wait for the outside at a time. Who sends them there lets no more go.
 AWAY = 16
 
 
 class Busy(ServerBusy):
     """Raised when there was no slot in time, or no result."""
+
+
+class Threads:
+    """Threads of one event loop, as many as were ever needed at a time. Only the loop starts work, and is told of its
+    end, so that counting takes no lock."""
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.idle = 0
+
+    def start(self, job: Callable[[], None]) -> None:
+        if self.idle:
+            self.idle -= 1
+        else:
+            Thread(target=self._work, daemon=True).start()
+        self.jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            self.jobs.get()()
 
 
 class Slots:
@@ -37,7 +58,7 @@ class Slots:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor, count: int, *, connected: bool = True
+        self, loop: asyncio.AbstractEventLoop, threads: Threads, count: int, *, connected: bool = True
     ) -> None:
         self.loop, self.threads = loop, threads
         self.free: list[Any] = [_new_connection() if connected else None for _ in range(count)]
@@ -53,7 +74,7 @@ class Slots:
         """
         lease = Lease(self, await self.take(patience))
         result: asyncio.Future[Result] = self.loop.create_future()
-        self.threads.submit(lease.work, work, result)
+        self.threads.start(partial(lease.work, work, result))
         if deadline is not None:
             await asyncio.wait({result}, timeout=deadline)
             if not result.done():
@@ -124,6 +145,7 @@ class Lease:
                 del connections[DEFAULT_DB_ALIAS]
 
     def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
+        self.slots.threads.idle += 1
         if self.is_held:
             self.slots.give(self.connection)
         if not result.done():

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -217,7 +218,7 @@ def main() -> None:
     logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
     try:
         Supervisor(
-            lambda on_serving: asyncio.run(serve(application, options.host, options.port, on_serving)),
+            lambda on_serving: uvloop.run(serve(application, options.host, options.port, on_serving)),
             options.workers,
         ).run()
     except CannotServe as fault:

@@ -1,31 +1,24 @@
 """Slots go round in turn, come back whatever happens, and are left to others by whoever waits for the outside."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from collections.abc import Callable
+from threading import Event, active_count
 from typing import Any
 
 import pytest
 from django.db import connections
 
 from lokanetra import slots
-from lokanetra.slots import Busy, Slots
+from lokanetra.slots import Busy, Slots, Threads
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
-
-
-@pytest.fixture
-def with_slots(threads: ThreadPoolExecutor) -> Callable[..., Any]:
+def with_slots() -> Callable[..., Any]:
     """Runs `play`, a coroutine function, with some slots."""
 
     def run(count: int, play: Callable[[Slots], Any], **how: Any) -> Any:
         async def scene() -> Any:
-            return await play(Slots(asyncio.get_running_loop(), threads, count, **how))
+            return await play(Slots(asyncio.get_running_loop(), Threads(), count, **how))
 
         return asyncio.run(scene())
 
@@ -65,6 +58,17 @@ def test_a_result_that_comes_too_late_is_not_waited_for_and_its_slot_comes_back(
         assert await one.run(lambda: "next") == "next"
 
     with_slots(1, play, connected=False)
+
+
+def test_there_are_no_more_threads_than_work_at_a_time(with_slots):
+    async def play(two: Slots) -> None:
+        before = active_count()
+        for _ in range(20):
+            await asyncio.gather(two.run(lambda: None), two.run(lambda: None))
+        assert active_count() - before <= 2
+        assert two.threads.idle == active_count() - before
+
+    with_slots(2, play, connected=False)
 
 
 def test_an_error_is_raised_to_who_waits_and_the_slot_comes_back(with_slots):
