@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 
 from lokanetra.pagination import too_long
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
+from transactions.exports import being_sent
 from transactions.models import Transaction
 from users import accounts, tokens
 from users.models import UserProfile
@@ -112,9 +113,11 @@ def nobody(as_user: Callable[[UserProfile | None], APIClient]) -> APIClient:
 
 @pytest.fixture(autouse=True)
 def fresh_cache() -> Iterator[None]:
+    """Nothing that a process remembers goes from one test to the next, files that were left half read among it."""
     yield
     cache.clear()
     too_long.clear()
+    being_sent.clear()
 
 
 @pytest.fixture(autouse=True)

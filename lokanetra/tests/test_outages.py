@@ -1,6 +1,7 @@
 """Whatever hangs outside, whoever does not need it is answered, and whoever does is told soon."""
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -83,6 +84,13 @@ def test_a_gateway_that_hangs_keeps_no_payment_and_no_health_check_waiting(small
 
 
 # --- Clients ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def many_files() -> None:
+    """The usual limit is about as many as some of these tests have clients."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

@@ -269,12 +269,6 @@ def places_taken():
     return len(exports.being_sent)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_on_its_way():
-    """Other tests may have left files half read."""
-    exports.being_sent.clear()
-
-
 def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, as_user, console, monkeypatch):
     monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
     client = as_user(asha)
