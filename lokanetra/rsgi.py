@@ -195,7 +195,7 @@ class Application:
         """Send parts as the client takes them. Between two of them nothing is held."""
         transport = protocol.response_stream(answer.status, answer.headers)
         try:
-            while part := await self.reads.run(parts.next, patience=PATIENCE_OF_FILES):
+            while (part := await self.reads.run(parts.next, patience=PATIENCE_OF_FILES)) is not None:
                 await transport.send_bytes(part)
         finally:
             await self.reads.run(parts.close, patience=PATIENCE_OF_FILES)
