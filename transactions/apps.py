@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
@@ -6,7 +8,24 @@ class TransactionsConfig(AppConfig):
     name = "transactions"
 
     def ready(self) -> None:
-        from users import groups
+        from lokanetra import metrics
+        from users import accounts, groups
 
         # The last of the apps whose permissions the groups have.
         post_migrate.connect(groups.create, sender=self, dispatch_uid="groups")
+        accounts.deactivated.connect(tell_of_deactivation, dispatch_uid="events")
+        metrics.figures.ask = figures
+
+
+def tell_of_deactivation(user: Any, **kwargs: Any) -> None:
+    """Accounts must not know about events."""
+    from transactions import events
+
+    events.record(events.Event.Type.USER_DEACTIVATED, user)
+
+
+def figures() -> dict[str, float]:
+    """Whoever watches must not know where they are from."""
+    from transactions import figures
+
+    return figures.figures()

@@ -8,9 +8,9 @@ in memory. So it matters neither how long the ledger is nor how slowly the clien
 import csv
 import logging
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from heapq import merge
 from io import StringIO
 from itertools import islice
@@ -22,11 +22,12 @@ from weakref import WeakSet
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.serializers import Field, Serializer
 
+from lokanetra import days
 from lokanetra.errors import ServerBusy
+from lokanetra.replica import Reader
 from transactions.models import Transaction
 from transactions.serializers import EntrySerializer, StaffEntrySerializer
 from users import audit
@@ -47,7 +48,7 @@ PATIENCE = 60
 # Until he does, the rows that he did not take stay in memory.
 MOST_WAITED_FOR = 64
 
-# Without it spreadsheets read UTF-8 as something else.
+# Without it spreadsheets read UTF-8 as something else; what else reads UTF-8 can be told to pass over it.
 BYTE_ORDER_MARK = "\ufeff"
 
 FORMULA_SIGNS = frozenset("=+-@")
@@ -66,7 +67,7 @@ class Download:
     Raises TooManyRequests when the user has as many as he may, ServerBusy when all places are taken.
     """
 
-    def __init__(self, user_id: int, parts: Generator[str, None, None]) -> None:
+    def __init__(self, user_id: int, parts: Generator[Any, None, None]) -> None:
         self.user_id, self.parts, self.asked_at = user_id, parts, monotonic()
         with places:
             others = list(being_sent)
@@ -83,7 +84,7 @@ class Download:
     def __iter__(self) -> "Download":
         return self
 
-    def __next__(self) -> str:
+    def __next__(self) -> Any:
         has_stalled, self.asked_at = self.has_stalled, monotonic()
         return self.parts.throw(Stalled) if has_stalled else next(self.parts)
 
@@ -109,20 +110,27 @@ class CSV:
 
         Raises TooManyRequests and ServerBusy as `Download` does.
         """
-        headers = {"Content-Disposition": f'attachment; filename="transactions-{timezone.now():%Y-%m-%d}.csv"'}
         parts: Iterable[str] = [] if request.method == "HEAD" else self._begin(request, rows)
-        return StreamingHttpResponse(parts, content_type=f"{self.media_type}; charset=utf-8", headers=headers)
+        kind = f"{self.media_type}; charset=utf-8"
+        return StreamingHttpResponse(parts, content_type=kind, headers=saved_as(self._name(rows)))
+
+    def _name(self, rows: Any) -> str:
+        return f"transactions-{days.today()}.csv"
 
     def _begin(self, request: Request | HttpRequest, rows: Any) -> Download:
         user_id: Any = request.user.pk
         download = Download(user_id, self._sent(user_id, self._lines(rows)))
         try:
             if self.audited:
-                audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
+                self._record(request, rows)
         except Exception:
             download.close()
             raise
         return download
+
+    def _record(self, request: Request | HttpRequest, rows: Any) -> None:
+        user_id: Any = request.user.pk
+        audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
 
     def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Generator[str, None, None]:
         count = 0
@@ -131,13 +139,13 @@ class CSV:
             while batch := list(islice(lines, BATCH)):
                 count += len(batch)
                 yield written(batch)
-            logger.info("user %s was sent %s transactions", user_id, count)
+            logger.info("user %s was sent %s rows", user_id, count)
         except GeneratorExit:
-            logger.info("user %s went away after %s transactions", user_id, count)
+            logger.info("user %s went away after %s rows", user_id, count)
             raise
         except Exception as fault:  # whatever it is, nobody may take the file for a whole one
             log = logger.info if isinstance(fault, Stalled) else logger.exception
-            log("the export for user %s broke off after %s transactions", user_id, count)
+            log("the export for user %s broke off after %s rows", user_id, count)
             yield BROKEN_OFF
             raise
 
@@ -145,12 +153,17 @@ class CSV:
         fields = self.columns().fields.values()
         columns = list(dict.fromkeys(source(field) for field in fields))
         cells = [(columns.index(source(field)), cell(field)) for field in fields]
-        for row in together(rows, columns):
+        for row in together(rows, columns, Reader()):
             yield [show(row[place]) for place, show in cells]
 
 
 HISTORY = CSV(columns=EntrySerializer)
 LEDGER = CSV(columns=StaffEntrySerializer, audited=True)
+
+
+def saved_as(name: str) -> dict[str, str]:
+    """The header by which a browser keeps a file under this name."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 # --- Cells -------------------------------------------------------------------------------------------
@@ -194,22 +207,28 @@ def defused(text: str) -> str:
 # --- Rows --------------------------------------------------------------------------------------------
 
 
-def together(rows: Any, columns: list[str]) -> Iterator[tuple]:
+def together(rows: Any, columns: list[str], read: Reader) -> Iterator[tuple]:
     """The rows of a queryset, or of disjoint ones newest first, as tuples of these columns."""
     if isinstance(rows, list):
-        sides = [in_batches(side.order_by("-id"), columns) for side in rows]
-        return merge(*sides, key=itemgetter(columns.index("id")), reverse=True)
-    return in_batches(rows, columns)
+        return merged(rows, columns, read, newest_first=True)
+    return in_batches(rows, columns, read)
 
 
-def in_batches(rows: QuerySet, columns: list[str]) -> Iterator[tuple]:
+def merged(sides: Sequence[QuerySet], columns: list[str], read: Reader, *, newest_first: bool) -> Iterator[tuple]:
+    """The rows of disjoint querysets in the order of their ids, which are among the columns."""
+    batches = [in_batches(side.order_by("-id" if newest_first else "id"), columns, read) for side in sides]
+    return merge(*batches, key=itemgetter(columns.index("id")), reverse=newest_first)
+
+
+def in_batches(rows: QuerySet, columns: list[str], read: Reader) -> Iterator[tuple]:
     """The rows in their order, by columns that are among these. Each batch begins behind the last row of the other."""
     order, rows = order_of(rows), rows.values_list(*columns)
-    batch = first_of([rows])
+    batch = read(partial(first_of, [rows]))
     while batch:
         yield from batch
         last = dict(zip(columns, batch[-1], strict=True))
-        batch = first_of(behind(last, rows, order)) if len(batch) == BATCH else []
+        following = list(behind(last, rows, order))
+        batch = read(partial(first_of, following)) if len(batch) == BATCH else []
 
 
 def order_of(rows: QuerySet) -> list[tuple[str, bool]]:

@@ -1,12 +1,13 @@
-"""How people look for transactions. Accounts are found first: a wallet's rows are a range of an index."""
+"""How people look for transactions, events and deliveries. Accounts are found first: a wallet's rows are a range of an
+index."""
 
 from functools import reduce
 
 import django_filters
 from django.db.models import Exists, OuterRef, Q
 
-from lokanetra.filters import Choice, Ordering, Search, Since, Until
-from transactions.models import Transaction, TransactionQuerySet
+from lokanetra.filters import Choice, Id, Ordering, Search, Since, Until
+from transactions.models import Delivery, Event, Transaction, TransactionQuerySet
 from users.filters import Phone
 from wallet.filters import Amount
 from wallet.models import Wallet
@@ -63,6 +64,23 @@ class StaffFilter(TransactionFilter):
         if value.upper() in Transaction.Type:
             found |= Q(transaction_type=value.upper())
         return rows.filter(found)
+
+
+class EventFilter(django_filters.FilterSet):
+    type = Choice(field_name="type", choices=Event.Type.choices)
+
+    class Meta:
+        model = Event
+        fields: list[str] = []
+
+
+class DeliveryFilter(django_filters.FilterSet):
+    webhook = Id(field_name="webhook", label="The id of a webhook.")
+    status = Choice(field_name="status", choices=Delivery.Status.choices)
+
+    class Meta:
+        model = Delivery
+        fields: list[str] = []
 
 
 def wallet_of(phone_number: str) -> int:

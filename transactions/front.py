@@ -2,32 +2,39 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import ExtractHour
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from lokanetra import days
+from lokanetra.admin import TIME
 from lokanetra.plurals import how_many, verb
+from lokanetra.replica import Reader
 from transactions import volumes
-from transactions.admin import link
 from transactions.filters import SEARCHED
-from transactions.models import DayVolume, Transaction
+from transactions.models import DayVolume, Outbox, Transaction, Webhook
 from users import otp
 from users.models import Counter, Login
-from wallet.models import LedgerCheck, Wallet
-from wallet.money import MoneyField
+from wallet.console import owner_link
+from wallet.models import LEFT, Hold, LedgerCheck, Wallet
+from wallet.money import MoneyField, rupees
 
 DAYS = 30
 LARGEST = 10
+# A worker looks every half second.
+WORKER_IS_LATE = timedelta(minutes=10)
 # Nightly, and a night may be missed.
 CHECK_IS_OLD = timedelta(days=2)
 COLOURS = {"CREDIT": "#16a34a", "DEBIT": "#d97706", "TRANSFER": "#9333ea"}
 CHART = {
+    "locale": "en-IN",  # groups digits as `rupees` does
     "responsive": True,
     "maintainAspectRatio": False,
     "animation": False,
@@ -40,17 +47,20 @@ CHART = {
 
 
 def page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The template's context, with the parts that the caller has the rights for."""
-    may = request.user.has_perm
+    """The template's context, with the parts that the caller has the rights for. Figures may be seconds old."""
+    may, read = request.user.has_perm, Reader()
     cards: list[dict[str, Any]] = []
     if may("transactions.view_transaction"):
-        today = _today()
+        today = read(_today)
         cards += _moved(today)
-        context |= {"charts": [_chart_of_today(today), _chart_of_days(today)], "largest": _largest()}
+        charts = [_chart_of_today(today), read(lambda: _chart_of_days(today))]
+        context |= {"charts": charts, "largest": read(_largest)}
     if may("wallet.view_wallet"):
-        cards += _held()
+        cards += read(_held)
+    if may("wallet.view_hold"):
+        cards += read(_set_aside)
     if may("users.view_login"):
-        cards += _logins()
+        cards += read(_logins)
     if may("wallet.view_ledgercheck"):
         context["health"] = _health()
     return context | {"title": "Overview", "cards": cards, "notices": list(_notices()) if "charts" in context else []}
@@ -60,14 +70,14 @@ def page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _today() -> list[dict[str, Any]]:
-    """Count and sum of today's transactions by hour (UTC) and type."""
-    rows = volumes.of_day(volumes.today()).annotate(hour=ExtractHour("timestamp", tzinfo=UTC))
+    """Count and sum of today's transactions by hour and type."""
+    rows = volumes.of_day(days.today()).annotate(hour=ExtractHour("timestamp"))
     return list(volumes.by_type(rows, "hour"))
 
 
 def _moved(today: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        _card(f"{kind.capitalize()}s today", _money(_total(today, kind)), f"{_count(today, kind)} transactions")
+        _card(f"{kind.capitalize()}s today", rupees(_total(today, kind)), f"{_count(today, kind)} transactions")
         for kind in Transaction.Type.values
     ]
 
@@ -76,17 +86,17 @@ def _chart_of_today(today: list[dict[str, Any]]) -> dict[str, Any]:
     sums = {(row["hour"], row["transaction_type"]): row["total"] for row in today}
     hours = range(24)
     series = {kind: [sums.get((hour, kind), Decimal(0)) for hour in hours] for kind in Transaction.Type.values}
-    return _chart("Moved today by hour (rupees, UTC)", [f"{hour:02}" for hour in hours], series)
+    return _chart(f"Moved today by hour (rupees, {settings.TIME_ZONE})", [f"{hour:02}" for hour in hours], series)
 
 
 def _chart_of_days(today: list[dict[str, Any]]) -> dict[str, Any]:
-    end = volumes.today()
-    days = [end - n * volumes.DAY for n in reversed(range(DAYS))]
-    rows = DayVolume.objects.filter(day__gte=days[0], day__lt=end)
+    end = days.today()
+    shown = [end - timedelta(days=n) for n in reversed(range(DAYS))]
+    rows = DayVolume.objects.filter(day__gte=shown[0], day__lt=end)
     sums = {(row.day, row.transaction_type): row.amount for row in rows}
     sums |= {(end, kind): _total(today, kind) for kind in Transaction.Type.values}
-    series = {kind: [sums.get((day, kind), Decimal(0)) for day in days] for kind in Transaction.Type.values}
-    return _chart(f"Moved in the last {DAYS} days (rupees)", [f"{day:%d %b}" for day in days], series)
+    series = {kind: [sums.get((day, kind), Decimal(0)) for day in shown] for kind in Transaction.Type.values}
+    return _chart(f"Moved in the last {DAYS} days (rupees)", [f"{day:%d %b}" for day in shown], series)
 
 
 def _chart(title: str, labels: list[str], series: dict[str, list[Decimal]]) -> dict[str, Any]:
@@ -107,14 +117,14 @@ def _largest() -> dict[str, Any]:
     largest = list(recent.values_list("pk", flat=True)[:LARGEST])
     rows = Transaction.objects.with_accounts().filter(pk__in=largest).order_by("-amount", "-pk")
     return {
-        "headers": ["time (UTC)", "type", "from", "to", "amount"],
+        "headers": [TIME, "type", "from", "to", "amount"],
         "rows": [
             [
-                f"{row.timestamp:%d %b %H:%M}",
+                f"{timezone.localtime(row.timestamp):%d %b %H:%M}",
                 row.transaction_type,
-                link(row.sender),
-                link(row.receiver),
-                _money(row.amount),
+                owner_link(row.sender),
+                owner_link(row.receiver),
+                rupees(row.amount),
             ]
             for row in rows
         ],
@@ -129,13 +139,22 @@ def _held() -> list[dict[str, Any]]:
     found = Wallet.objects.aggregate(wallets=Count("pk"), frozen=frozen, held=Sum("balance", output_field=MoneyField()))
     wallets = reverse("admin:wallet_wallet_changelist")
     return [
-        _card("Money held", _money(found["held"] or Decimal(0)), "in all wallets", wallets),
+        _card("Money in wallets", rupees(found["held"] or Decimal(0)), "in all of them", wallets),
         _card("Wallets", f"{found['wallets']:,}", f"{found['frozen']:,} frozen", f"{wallets}?status__exact=FROZEN"),
     ]
 
 
+def _set_aside() -> list[dict[str, Any]]:
+    """Read from the open holds alone, which have an index of their own."""
+    found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=LEFT)
+    page = f"{reverse('admin:wallet_hold_changelist')}?status=OPEN"
+    return [
+        _card("Set aside in holds", rupees(found["left"] or Decimal(0)), how_many(found["count"], "open hold"), page)
+    ]
+
+
 def _logins() -> list[dict[str, Any]]:
-    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = days.start_of(days.today())
     failed = Counter.objects.filter(name=otp.FAILURES_PER_ADDRESS.name, window_start__gte=midnight)
     wrong = failed.aggregate(total=Sum("count"))["total"] or 0
     logins = Login.objects.filter(created_at__gte=midnight).count()
@@ -147,8 +166,8 @@ def _logins() -> list[dict[str, Any]]:
 def _health() -> dict[str, Any]:
     last = LedgerCheck.objects.order_by("-pk").first()
     if last is None:
-        return {"ok": False, "text": "The books were never checked: run manage.py check_ledger every night."}
-    when = f"{last.ended_at:%d %b %Y %H:%M} UTC"
+        return {"ok": False, "text": "The books were never checked: is a worker running? (manage.py work)"}
+    when = f"{timezone.localtime(last.ended_at):%d %b %Y %H:%M %Z}"
     if last.complaints:
         return {
             "ok": False,
@@ -163,7 +182,12 @@ def _notices() -> Iterator[str]:
     late = len(volumes.open_days())
     if late:
         waiting = f"{how_many(late, 'day')} {verb(late, 'is', 'are')}"
-        yield f"{waiting} not in the chart yet: run manage.py close_days every night."
+        yield f"{waiting} not in the chart yet: is a worker running? (manage.py work)"
+    if Outbox.objects.filter(timestamp__lt=timezone.now() - WORKER_IS_LATE).exists():
+        yield "Nobody sends events to webhooks: is a worker running? (manage.py work)"
+    given_up = Webhook.objects.exclude(switched_off_at=None).count()
+    if given_up:
+        yield f"{how_many(given_up, 'webhook')} took nothing for days and {verb(given_up, 'is', 'are')} switched off."
 
 
 # --- How it is shown -----------------------------------------------------------------------------------
@@ -179,7 +203,3 @@ def _total(rows: list[dict[str, Any]], kind: str) -> Decimal:
 
 def _count(rows: list[dict[str, Any]], kind: str) -> str:
     return f"{sum(row['count'] for row in rows if row['transaction_type'] == kind):,}"
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}"

@@ -1,12 +1,18 @@
-"""What happened to money: the ledger, which is only added to, and its sums per day."""
+"""What happened to money: the ledger, which is only added to, its sums per day, and the events that others hear of."""
+
+from decimal import Decimal
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import F, Max, Q, Value
+from django.db.models import F, Max, Q, Sum, Value
 from django.http import Http404
+from django.utils import timezone
 
+from lokanetra.encrypted import EncryptedField
+from lokanetra.prepared import QuicklyRead
 from users.models import UserProfile
-from wallet.models import Wallet
+from wallet.models import Hold, Wallet
 from wallet.money import MoneyField
 
 CREDIT, DEBIT, TRANSFER = "CREDIT", "DEBIT", "TRANSFER"
@@ -77,7 +83,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.select_related("sender__user", "receiver__user")
 
 
-class Transaction(models.Model):
+class Transaction(QuicklyRead):
     """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
 
     `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes
@@ -99,9 +105,8 @@ class Transaction(models.Model):
     remarks = models.CharField(max_length=255, blank=True)
     timestamp = models.DateTimeField()
     initiated_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False)
-    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001  (no key is not an empty one)
-    request_hash = models.CharField(max_length=64, null=True)  # noqa: DJ001
     reverses = models.ForeignKey("self", models.PROTECT, null=True, related_name="reversals", db_index=False)
+    hold = models.ForeignKey(Hold, models.PROTECT, null=True, related_name="captures", db_index=False)
 
     objects = TransactionQuerySet.as_manager()
 
@@ -129,19 +134,8 @@ class Transaction(models.Model):
                 | Q(receiver__isnull=False, receiver_balance__isnull=False, receiver_balance__gte=F("amount")),
             ),
             models.CheckConstraint(
-                name="transactions_transaction_key_with_hash",
-                condition=Q(idempotency_key=None, request_hash=None)
-                | Q(idempotency_key__isnull=False, request_hash__isnull=False),
-            ),
-            models.UniqueConstraint(
-                fields=["initiated_by", "idempotency_key"],
-                condition=Q(idempotency_key__isnull=False),
-                name="transactions_transaction_key_once",
-            ),
-            models.UniqueConstraint(
-                fields=["reverses"],
-                condition=Q(reverses__isnull=False),
-                name="transactions_transaction_reversed_once",
+                name="transactions_transaction_capture_is_transfer",
+                condition=Q(hold=None) | Q(transaction_type=TRANSFER, reverses=None),
             ),
         ]
         indexes = [
@@ -150,14 +144,21 @@ class Transaction(models.Model):
             models.Index(fields=["timestamp", "id"], name="transactions_by_time"),
             models.Index(fields=["amount", "id"], name="transactions_by_amount"),
             models.Index(fields=["transaction_type", "timestamp", "id"], name="transactions_by_type"),
+            models.Index(fields=["reverses"], name="transactions_reversals", condition=Q(reverses__isnull=False)),
+            models.Index(fields=["hold"], name="transactions_captures", condition=Q(hold__isnull=False)),
         ]
 
     def __str__(self) -> str:
         return f"{self.transaction_type} {self.pk}"
 
+    @property
+    def given_back(self) -> Decimal:
+        """How much of it was given back so far: refunds and reversals."""
+        return self.reversals.aggregate(total=Sum("amount"))["total"] or Decimal(0)
+
 
 class DayVolume(models.Model):
-    """How much of one type moved on one closed day (UTC). A command fills it; no payment touches it."""
+    """How much of one type moved on one closed day of `TIME_ZONE`. A command fills it; no payment touches it."""
 
     day = models.DateField()
     transaction_type = models.CharField(max_length=8, choices=Transaction.Type.choices)
@@ -172,3 +173,166 @@ class DayVolume(models.Model):
 
     def __str__(self) -> str:
         return f"{self.transaction_type} on {self.day}"
+
+
+class Change(models.Model):
+    """That something changed. Of a transaction its row tells all, for that stays as it is; of the rest `data` does, as
+    staff were shown it then."""
+
+    class Type(models.TextChoices):
+        TRANSACTION_CREATED = "transaction.created"
+        HOLD_OPENED = "hold.opened"
+        HOLD_CAPTURED = "hold.captured"
+        HOLD_VOIDED = "hold.voided"
+        HOLD_EXPIRED = "hold.expired"
+        REQUEST_CREATED = "request.created"
+        REQUEST_PAID = "request.paid"
+        REQUEST_DECLINED = "request.declined"
+        REQUEST_CANCELLED = "request.cancelled"
+        REQUEST_EXPIRED = "request.expired"
+        WALLET_CREATED = "wallet.created"
+        WALLET_FROZEN = "wallet.frozen"
+        WALLET_UNFROZEN = "wallet.unfrozen"
+        USER_DEACTIVATED = "user.deactivated"
+
+    type = models.CharField(max_length=32, choices=Type.choices)
+    timestamp = models.DateTimeField()
+    # Written by the statement that writes the row, which is never deleted: to look it up again is worth nothing.
+    transaction = models.ForeignKey(
+        Transaction, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+    data = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+
+    class Meta:
+        abstract = True
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                name="%(app_label)s_%(class)s_of_one_thing",
+                condition=Q(type="transaction.created", transaction__isnull=False, data__isnull=True)
+                | (~Q(type="transaction.created") & Q(transaction=None, data__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.pk}"
+
+
+class Outbox(Change):
+    """Changes in the commit that made them, until they are numbered. Their ids are in no order of commits."""
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def with_rows(self) -> "EventQuerySet":
+        """With the transactions that they tell of, as staff see them."""
+        return self.prefetch_related(models.Prefetch("transaction", Transaction.objects.for_staff()))
+
+
+class Event(Change):
+    """A change that others hear of. Its id was given after the commit: without gaps, and none comes later that is
+    smaller than one that could be read."""
+
+    id = models.BigIntegerField(primary_key=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta(Change.Meta):
+        default_permissions = ("view",)  # type: ignore[assignment]
+        indexes = [
+            # Nearly all are payments, which are found without it.
+            models.Index(
+                fields=["type", "id"], name="transactions_rare_events", condition=~Q(type="transaction.created")
+            )
+        ]
+
+
+class Webhook(models.Model):
+    """A server that hears of events of these types, each told to it until it has taken it.
+
+    Its secret signs what is sent. One that was replaced signs too until `old_secret_until`.
+    """
+
+    url = models.CharField("URL", max_length=2000)
+    types = models.JSONField()
+    secret = EncryptedField()
+    old_secret = EncryptedField(null=True)
+    old_secret_until = models.DateTimeField(null=True)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # Since when nothing was taken; null while all is well.
+    failing_since = models.DateTimeField(null=True)
+    # When it was given up.
+    switched_off_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()  # a superuser's business
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def due(self) -> "DeliveryQuerySet":
+        """To be sent now."""
+        return self.filter(status=Delivery.Status.PENDING, next_at__lte=timezone.now())
+
+    def with_events(self) -> "DeliveryQuerySet":
+        """With the webhooks and the events, in the same query."""
+        return self.select_related("webhook", "event")
+
+
+class Delivery(models.Model):
+    """One event for one webhook; without an event, a test, whose type is `TEST`. `answer` is the beginning of what was
+    answered last, or why nothing was, `seconds` how long that took."""
+
+    TEST = "webhook.test"
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"
+        DELIVERED = "DELIVERED"
+        FAILED = "FAILED"
+
+    webhook = models.ForeignKey(Webhook, models.PROTECT, related_name="deliveries", db_index=False)
+    event = models.ForeignKey(Event, models.CASCADE, null=True, related_name="deliveries", db_index=False)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    created_at = models.DateTimeField()
+    # How often it was taken up to be sent, and when it is again: by who died meanwhile it was not.
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(null=True)
+    answer_status = models.PositiveSmallIntegerField(null=True)
+    answer = models.TextField(blank=True)
+    seconds = models.FloatField(null=True)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["event", "webhook"], name="transactions_delivery_once"),
+            models.CheckConstraint(
+                name="transactions_delivery_pending_has_time",
+                condition=Q(status="PENDING", next_at__isnull=False)
+                | Q(status__in=["DELIVERED", "FAILED"], next_at=None),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["webhook", "-id"], name="transactions_delivery_of"),
+            models.Index(
+                fields=["webhook", "next_at", "id"], name="transactions_delivery_due", condition=Q(status="PENDING")
+            ),
+            models.Index(fields=["webhook", "id"], name="transactions_delivery_failed", condition=Q(status="FAILED")),
+        ]
+
+    def __str__(self) -> str:
+        return f"delivery {self.pk}"
+
+    @property
+    def type(self) -> str:
+        return self.event.type if self.event else self.TEST
+
+    @property
+    def message_id(self) -> str:
+        """By which its receiver knows the event again; each try has the same."""
+        return f"evt_{self.event_id}" if self.event_id else f"test_{self.pk}"

@@ -1,4 +1,4 @@
-"""The right over other people's history."""
+"""The rights over other people's history."""
 
 from users.permissions import HasRight
 
@@ -6,3 +6,8 @@ from users.permissions import HasRight
 class MayExport(HasRight):
     right = "transactions.export_transaction"
     message = "This needs the right to export transactions."
+
+
+class MayViewEvents(HasRight):
+    right = "transactions.view_event"
+    message = "This needs the right to view events."

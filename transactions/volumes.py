@@ -1,37 +1,38 @@
 """How much moved on each day, for charts: closed days are summed once, today is read from the ledger."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import Count, Max, Min, QuerySet, Sum
 from django.utils import timezone
 
+from lokanetra import days
 from transactions.models import DayVolume, Transaction
 from wallet.money import MoneyField
 
-DAY = timedelta(days=1)
 # A payment that took its time just before midnight is committed by then.
 GRACE = timedelta(minutes=5)
-
-
-def today() -> date:
-    return timezone.now().astimezone(UTC).date()
 
 
 def first_unsummed() -> date | None:
     """The day at which summing goes on; None for an empty ledger."""
     last = DayVolume.objects.aggregate(last=Max("day"))["last"]
     if last:
-        return last + DAY
+        return days.after(last)
     first = Transaction.objects.aggregate(first=Min("timestamp"))["first"]
-    return first and first.astimezone(UTC).date()
+    return first and days.day_of(first)
 
 
-def open_days(since: date | None = None) -> list[date]:
-    """The closed days from `since` on, by default those that were not summed yet."""
-    start = since or first_unsummed()
-    end = (timezone.now() - GRACE).astimezone(UTC).date()
-    return [start + n * DAY for n in range((end - start).days)] if start else []
+def open_days() -> list[date]:
+    """The days that are over and were not summed yet."""
+    start = first_unsummed()
+    end = days.day_of(timezone.now() - GRACE)
+    return [start + timedelta(days=n) for n in range((end - start).days)] if start else []
+
+
+def forget(since: date) -> None:
+    """Drop the sums from this day on: it and what follows it are to be summed again."""
+    DayVolume.objects.filter(day__gte=since).delete()
 
 
 def close(day: date) -> None:
@@ -46,8 +47,7 @@ def close(day: date) -> None:
 
 
 def of_day(day: date) -> QuerySet[Transaction]:
-    start = datetime.combine(day, time(), UTC)
-    return Transaction.objects.filter(timestamp__gte=start, timestamp__lt=start + DAY)
+    return Transaction.objects.filter(timestamp__gte=days.start_of(day), timestamp__lte=days.end_of(day))
 
 
 def by_type(rows: QuerySet[Transaction], *also: str) -> Any:

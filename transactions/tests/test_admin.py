@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from transactions.models import Transaction
 from users import accounts
 from wallet import payments
+from wallet.models import Key
 
 LEDGER = "/admin/transactions/transaction/"
 
@@ -30,7 +32,7 @@ def opening():
 @pytest.fixture
 def dinner(asha, ravi, at):
     """What asha paid ravi on the last second of a January."""
-    with at(datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)):
+    with at(datetime(2026, 1, 31, 23, 59, 59, tzinfo=ZoneInfo("Asia/Kolkata"))):
         payments.transfer(
             user_id=asha.pk, to=ravi.phone_number, amount=Decimal("250.50"), remarks="Dinner", key="dinner-1"
         )
@@ -51,13 +53,22 @@ def test_a_superuser_neither_adds_nor_changes_nor_deletes_a_row(console, dinner)
     assert list(Transaction.objects.values()) == before
 
 
-def test_the_page_of_a_transaction_shows_all_of_it_but_the_hash(console, dinner):
+def test_the_page_of_a_transaction_shows_all_of_it_but_the_key(console, dinner):
     page = console.get(f"{LEDGER}{dinner.pk}/change/")
     text = page.content.decode()
-    for shown in ("250.50", "749.50", "Dinner", "9999999999", "9888888888", "dinner-1", "2026-01-31 23:59:59"):
+    when = ("Time (Asia/Kolkata)", "2026-01-31 23:59:59")
+    for shown in (
+        "₹\N{NO-BREAK SPACE}250.50",
+        "₹\N{NO-BREAK SPACE}749.50",
+        "Dinner",
+        "9999999999",
+        "9888888888",
+        *when,
+    ):
         assert shown in text
-    assert dinner.request_hash not in text
-    assert dinner.request_hash not in console.get(LEDGER).content.decode()
+    for hidden in ("dinner-1", Key.objects.get().request_hash):
+        assert hidden not in text
+        assert hidden not in console.get(LEDGER).content.decode()
     assert not page.context["adminform"].form.fields
 
 
@@ -80,7 +91,8 @@ def test_search_finds_either_side_by_phone_and_username(console, dinner, term, c
         ({"timestamp_to": "2026-01-30"}, 1),
         ({"timestamp_to": "2025-12-30"}, 0),
         ({"timestamp_from": "2026-02-01", "timestamp_to": "2026-02-02"}, 0),
-        ({"timestamp_from": "2026-01-31T23:59:59Z", "timestamp_to": "2026-01-31T23:59:59Z"}, 1),
+        ({"timestamp_from": "2026-01-31T18:29:59Z", "timestamp_to": "2026-01-31T18:29:59Z"}, 1),
+        ({"timestamp_from": "2026-01-31T23:59:59", "timestamp_to": "2026-01-31T23:59:59"}, 1),
         ({"timestamp_from": "", "timestamp_to": ""}, 2),
     ],
 )
@@ -118,7 +130,8 @@ def test_pages_take_as_many_queries_for_thirty_rows_as_for_two(console, dinner, 
         return len(captured)
 
     paths = (LEDGER, f"{LEDGER}{dinner.pk}/change/")
-    console.get(LEDGER)
+    for path in paths:  # what is read once per process is read now
+        console.get(path)
     few = [queries(path) for path in paths]
     for number in range(28):
         payee = accounts.create(phone_number=f"+9197000000{number:02}")
@@ -130,4 +143,4 @@ def test_pages_take_as_many_queries_for_thirty_rows_as_for_two(console, dinner, 
 def test_the_list_is_sorted_by_what_has_an_index(console, dinner):
     page = console.get(LEDGER)
     assert page.context["cl"].get_ordering_field_columns().keys() == {0}
-    assert set(page.context["cl"].sortable_by) == {"id", "amount", "time"}
+    assert set(page.context["cl"].sortable_by) == {"id", "shown_amount", "time"}

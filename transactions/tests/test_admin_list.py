@@ -77,6 +77,8 @@ def test_it_shows_both_sides_of_every_row_newest_first(rows, get):
         "transaction_type": "TRANSFER",
         "timestamp": "2026-01-10T12:00:00Z",
         "remarks": "Rent for May",
+        "hold": None,
+        "reverses": None,
     }
     assert [answer["results"][-1][key] for key in ("sender", "sender_phone_number")] == [None, None]
 
@@ -284,6 +286,9 @@ def test_a_wallet_is_shown_with_its_owner(wallets, get):
         "balance": "250.50",
         "currency": "INR",
         "status": "FROZEN",
+        "held": "0.00",
+        "available": "250.50",
+        "tier": None,
     }
     assert created_at.endswith("Z")
 

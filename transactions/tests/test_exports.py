@@ -4,16 +4,19 @@ import csv
 import gc
 import json
 import logging
+import shutil
+import subprocess
 import sys
 from codecs import BOM_UTF8
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from http.client import HTTPConnection
 from socket import SO_RCVBUF, SOL_SOCKET, socket
 from types import SimpleNamespace
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -156,9 +159,11 @@ def test_every_cell_is_defused_and_quotes_and_line_breaks_survive(asha, boss, as
     assert (latest["amount"], latest["remarks"], latest["receiver"]) == ("150.50", '\'=1,"2"\r\n;3', "")
 
 
-def test_the_answer_is_a_file_that_nobody_keeps(asha, as_user, console, monkeypatch):
+def test_the_answer_is_a_file_that_nobody_keeps(asha, as_user, auditor, monkeypatch):
     monkeypatch.setattr(timezone, "now", lambda: datetime.now(UTC).replace(hour=23))
-    today = datetime.now(UTC).date()
+    console = Client()
+    console.force_login(auditor)  # at that time: a session of the morning would be over
+    today = datetime.now(UTC).date() + timedelta(days=1)  # in India
     for response in (as_user(asha).get(OWN), console.get(f"{CONSOLE}export/")):
         assert response["Content-Type"] == "text/csv; charset=utf-8"
         assert response["Content-Disposition"] == f'attachment; filename="transactions-{today}.csv"'
@@ -189,7 +194,7 @@ def test_what_staff_export_is_on_record_with_its_filters(asha, auditor, as_user,
 def test_an_export_leaves_a_line_in_the_log(rows, asha, as_user, caplog):
     with caplog.at_level(logging.INFO, "transactions.exports"):
         text_of(as_user(asha).get(OWN))
-    assert caplog.messages == [f"user {asha.pk} was sent 13 transactions"]
+    assert caplog.messages == [f"user {asha.pk} was sent 13 rows"]
 
 
 def test_a_file_that_broke_off_cannot_be_taken_for_a_whole_one(rows, asha, as_user, caplog):
@@ -200,7 +205,7 @@ def test_a_file_that_broke_off_cannot_be_taken_for_a_whole_one(rows, asha, as_us
     sent = [next(parts), next(parts)]
     with connection.execute_wrapper(lost), pytest.raises(OperationalError):
         sent.extend(parts)
-    assert "broke off after 3 transactions" in caplog.text
+    assert "broke off after 3 rows" in caplog.text
     lines = b"".join(sent).decode().splitlines(keepends=True)
     assert len(lines) == 1 + 3 + 1
     with pytest.raises(csv.Error):
@@ -219,7 +224,7 @@ def test_the_console_exports_all_that_its_list_shows_in_its_order(rows, console,
 
 
 def test_the_console_exports_more_than_one_page(rows, console, monkeypatch):
-    monkeypatch.setattr("transactions.admin.TransactionAdmin.list_per_page", 5)
+    monkeypatch.setattr("transactions.admin.ledger.TransactionAdmin.list_per_page", 5)
     (button,) = console.get(CONSOLE, {"p": "2"}).context["actions_list"]
     assert len(records(console.get(button["path"]))) == 13
 
@@ -240,6 +245,77 @@ def test_hindi_arrives_in_a_spreadsheet_and_in_a_program(asha, as_user, console)
     payments.credit(user_id=asha.pk, amount=Decimal("1.00"), remarks="किराया")
     for response in (as_user(asha).get(OWN), console.get(f"{CONSOLE}export/")):
         assert records(response)[0]["remarks"] == "किराया"
+
+
+@pytest.fixture
+def mixed(asha, ravi, at):
+    """Payments with remarks in Hindi and of a formula, by phones of two countries."""
+    accounts.assign_phone(ravi, "+12015550123")
+    with at(datetime(2026, 1, 31, 18, 30, tzinfo=UTC)):
+        payments.transfer(user_id=asha.pk, to="+12015550123", amount=Decimal("150.50"), remarks="किराया, मई")
+    with at(datetime(2026, 1, 31, 18, 31, tzinfo=UTC)):
+        payments.transfer(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("0.05"), remarks="=1+1")
+
+
+def test_a_file_for_spreadsheets_is_this_byte_for_byte(mixed, asha, boss, as_user):
+    first = Transaction.objects.earliest("pk").pk
+    own, of_all = (b"".join(client.get(path).streaming_content).decode() for client, path in
+                   ((as_user(asha), OWN), (as_user(boss), ALL)))  # fmt: skip
+    assert own == (
+        "\ufeffid,transaction_id,transaction_type,direction,counterparty,amount,balance,sender,receiver,remarks,timestamp,"
+        "hold,reverses\r\n"
+        f"{first + 2},{first + 2},TRANSFER,IN,user_9888888888,0.05,849.55,user_9888888888,user_9999999999,'=1+1,"
+        "2026-01-31T18:31:00Z,,\r\n"
+        f"{first + 1},{first + 1},TRANSFER,OUT,user_9888888888,150.50,849.50,user_9999999999,user_9888888888,"
+        '"किराया, मई",2026-01-31T18:30:00Z,,\r\n'
+        f"{first},{first},CREDIT,IN,,1000.00,1000.00,,user_9999999999,,2025-12-31T00:00:00Z,,\r\n"
+    )
+    assert of_all == (
+        "\ufeffid,sender,receiver,sender_phone_number,receiver_phone_number,amount,transaction_type,timestamp,remarks,hold,"
+        "reverses\r\n"
+        f"{first + 2},user_9888888888,user_9999999999,'+12015550123,9999999999,0.05,TRANSFER,2026-01-31T18:31:00Z,"
+        "'=1+1,,\r\n"
+        f"{first + 1},user_9999999999,user_9888888888,9999999999,'+12015550123,150.50,TRANSFER,2026-01-31T18:30:00Z,"
+        '"किराया, मई",,\r\n'
+        f"{first},,user_9999999999,,9999999999,1000.00,CREDIT,2025-12-31T00:00:00Z,,,\r\n"
+    )
+
+
+# What people choose in the dialog that opens a CSV file.
+COMMAS_AND_UTF8 = "--infilter=CSV:44,34,76,1"
+
+
+@pytest.mark.once
+def test_a_spreadsheet_sums_amounts_and_keeps_phones_and_hindi_and_no_formula(mixed, boss, as_user, tmp_path):
+    office = shutil.which("soffice")
+    if not office:
+        pytest.skip("left out: this machine has no LibreOffice")
+    (tmp_path / "all.csv").write_bytes(b"".join(as_user(boss).get(ALL).streaming_content))
+    office = [office, f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}", "--headless"]
+    for source, *how in (("all.csv", COMMAS_AND_UTF8, "--convert-to", "xlsx"), ("all.xlsx", "--convert-to", "fods")):
+        command = [*office, *how, "--outdir", tmp_path, tmp_path / source]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    header, *lines = cells(tmp_path / "all.fods")
+    columns = dict(zip([name for _, name in header], zip(*lines, strict=True), strict=True))
+    assert columns["amount"] == (("float", "0.05"), ("float", "150.5"), ("float", "1000"))
+    assert columns["sender_phone_number"] == (("string", "'+12015550123"), ("float", "9999999999"), (None, ""))
+    assert columns["remarks"] == (("string", "'=1+1"), ("string", "किराया, मई"), (None, ""))
+
+
+def cells(spreadsheet):
+    """The lines of the first table of a flat OpenDocument: of each cell its type, and its value as it is kept."""
+    office, table, text = (
+        f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("office", "table", "text")
+    )
+    for line in ElementTree.parse(spreadsheet).iter(f"{table}table-row"):
+        found = []
+        for cell in line.iter(f"{table}table-cell"):
+            assert not cell.get(f"{table}formula")
+            shown = "".join(part for paragraph in cell.iter(f"{text}p") for part in paragraph.itertext())
+            value = cell.get(f"{office}value", shown), int(cell.get(f"{table}number-columns-repeated", 1))
+            found += [(cell.get(f"{office}value-type"), value[0])] * value[1]
+        if any(kind for kind, _ in found):
+            yield found[:11]
 
 
 def test_a_file_that_is_only_asked_about_has_no_content(asha, boss, as_user):
@@ -352,7 +428,7 @@ def test_who_stops_reading_makes_room_for_others_and_his_file_breaks_off(
         next(stalled)
     with pytest.raises(csv.Error):
         list(csv.reader(sent.decode().splitlines(keepends=True), strict=True))
-    assert f"the export for user {asha.pk} broke off after 0 transactions" in caplog.messages
+    assert f"the export for user {asha.pk} broke off after 0 rows" in caplog.messages
     assert not [record for record in caplog.records if record.name == exports.logger.name and record.exc_info]
 
 
@@ -427,13 +503,13 @@ def ends(live: Live, words: str) -> int:
 
 
 def test_it_arrives_while_it_is_made_and_keeps_nobody_waiting(live, token, download):
-    before = ends(live, f"was sent {LONG} transactions")
+    before = ends(live, f"was sent {LONG} rows")
     answer = download.getresponse()
     assert answer.readline().startswith(BOM_UTF8 + b"id,transaction_id,")
     assert live.balance(token) == f"{LONG}.00"
-    assert ends(live, f"was sent {LONG} transactions") == before
+    assert ends(live, f"was sent {LONG} rows") == before
     assert answer.read().count(b"\r\n") == LONG
-    wait_for(lambda: ends(live, f"was sent {LONG} transactions") == before + 1)
+    wait_for(lambda: ends(live, f"was sent {LONG} rows") == before + 1)
 
 
 def test_a_client_that_goes_away_ends_the_work(live, token, download):

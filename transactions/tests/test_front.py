@@ -1,10 +1,14 @@
 """The front page of the console, and the sums of closed days behind its chart."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
+from io import StringIO
+from zoneinfo import ZoneInfo
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -12,14 +16,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from transactions import volumes
-from transactions.models import DayVolume
+from transactions import events, volumes
+from transactions.models import DayVolume, Outbox, Webhook
 from users import otp
 from users.exceptions import OTPInvalid
 from wallet import payments, status
 from wallet.models import LedgerCheck
 
-NOON = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
+INDIA = ZoneInfo("Asia/Kolkata")
+NOON = datetime(2026, 3, 31, 12, 30, tzinfo=INDIA)
+# Where April begins in India; in UTC it is still the evening before.
+MIDNIGHT = datetime(2026, 4, 1, tzinfo=INDIA)
+MINUTE = timedelta(minutes=1)
+
+anew = import_module("transactions.migrations.0003_day_volumes_anew")
 
 
 @pytest.fixture
@@ -64,17 +74,18 @@ def test_it_shows_what_moved_who_holds_what_and_who_came_in(console, boss, clock
     otp.verify(phone_number=asha.phone_number, code=sent.code, address="192.0.2.1")
     page = console(boss).get("/admin/")
     assert cards(page) == {
-        "Credits today": ("1,000.00", "1 transactions"),
-        "Debits today": ("0.00", "0 transactions"),
-        "Transfers today": ("150.50", "1 transactions"),
-        "Money held": ("1,000.00", "in all wallets"),
+        "Credits today": ("₹ 1,000.00", "1 transactions"),
+        "Debits today": ("₹ 0.00", "0 transactions"),
+        "Transfers today": ("₹ 150.50", "1 transactions"),
+        "Money in wallets": ("₹ 1,000.00", "in all of them"),
         "Wallets": ("3", "1 frozen"),
+        "Set aside in holds": ("₹ 0.00", "0 open holds"),
         "Logins today": ("1", "1 wrong code"),
     }
     today, month = page.context["charts"]
     assert series(today) == {"Credit": {"12": 1000.0}, "Debit": {}, "Transfer": {"12": 150.5}}
     assert series(month) == {"Credit": {"31 Mar": 1000.0}, "Debit": {}, "Transfer": {"31 Mar": 150.5}}
-    assert [row[-1] for row in page.context["largest"]["rows"]] == ["1,000.00", "150.50"]
+    assert [row[-1] for row in page.context["largest"]["rows"]] == ["₹ 1,000.00", "₹ 150.50"]
 
 
 def test_closed_days_come_from_their_sums_and_today_from_the_ledger(console, boss, clock, asha, ravi):
@@ -94,6 +105,76 @@ def test_closed_days_come_from_their_sums_and_today_from_the_ledger(console, bos
     assert series(month)["Credit"] == {"31 Mar": 1000.0}
 
 
+def sums(kind="TRANSFER"):
+    return dict(DayVolume.objects.filter(transaction_type=kind, count__gt=0).values_list("day", "amount"))
+
+
+def test_days_and_hours_are_those_of_the_time_zone(console, boss, clock, asha, ravi):
+    for moment, amount in ((MIDNIGHT - MINUTE, "1"), (MIDNIGHT, "2"), (MIDNIGHT + timedelta(hours=23.99), "4")):
+        clock(moment)
+        pay(asha, ravi, amount)
+    page = console(boss).get("/admin/")
+    today, month = page.context["charts"]
+    assert today["title"] == "Moved today by hour (rupees, Asia/Kolkata)"
+    assert series(today)["Transfer"] == {"00": 2.0, "23": 4.0}
+    assert cards(page)["Transfers today"] == ("₹ 6.00", "2 transactions")
+    assert page.context["largest"]["headers"][0] == "time (Asia/Kolkata)"
+    assert [row[0] for row in page.context["largest"]["rows"]] == [
+        "31 Mar 12:30", "01 Apr 23:59", "01 Apr 00:00", "31 Mar 23:59",
+    ]  # fmt: skip
+    clock(MIDNIGHT + timedelta(days=1) + volumes.GRACE)
+    call_command("close_days")
+    assert sums() == {date(2026, 3, 31): 1, date(2026, 4, 1): 6}
+
+
+def test_logins_and_wrong_codes_are_counted_from_midnight_on(console, boss, clock, asha):
+    def log_in():
+        sent = otp.send(phone_number=asha.phone_number, address="192.0.2.1")
+        with pytest.raises(OTPInvalid):
+            otp.verify(phone_number=asha.phone_number, code="1", address="192.0.2.1")
+        otp.verify(phone_number=asha.phone_number, code=sent.code, address="192.0.2.1")
+
+    clock(MIDNIGHT - MINUTE)
+    log_in()
+    clock(MIDNIGHT + MINUTE)
+    assert cards(console(boss).get("/admin/"))["Logins today"] == ("0", "0 wrong codes")
+    log_in()
+    assert cards(console(boss).get("/admin/"))["Logins today"] == ("1", "1 wrong code")
+
+
+def test_another_time_zone_is_taken_over_by_summing_again(clock, asha, ravi, settings):
+    clock(MIDNIGHT - MINUTE)
+    pay(asha, ravi, "1")
+    clock(MIDNIGHT + timedelta(hours=2))
+    pay(asha, ravi, "2")
+    clock(MIDNIGHT + timedelta(days=1, minutes=6))
+    call_command("close_days")
+    assert sums() == {date(2026, 3, 31): 1, date(2026, 4, 1): 2}
+    settings.TIME_ZONE = "America/Los_Angeles"  # where it is still noon of April 1
+    call_command("close_days")
+    assert sums() == {date(2026, 3, 31): 1, date(2026, 4, 1): 2}
+    call_command("close_days", again=True)
+    assert sums() == {date(2026, 3, 31): 3}
+    assert volumes.open_days() == []
+    clock(MIDNIGHT + timedelta(days=2))
+    assert volumes.open_days() == [date(2026, 4, 1)]
+
+
+def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
+    (operation,) = anew.Migration.operations
+    for run in (operation.code, operation.reverse_code):
+        DayVolume.objects.create(day=date(2026, 3, 31), transaction_type="TRANSFER", count=1, amount=7)
+        run(apps, None)
+        assert not DayVolume.objects.exists()
+    clock(MIDNIGHT - MINUTE)
+    pay(asha, ravi, "1")
+    clock(MIDNIGHT + timedelta(days=1, minutes=6))
+    assert volumes.open_days() == [date(2026, 3, 31), date(2026, 4, 1)]
+    call_command("close_days")
+    assert sums() == {date(2026, 3, 31): 1}
+    assert sums("CREDIT") == {date(2026, 3, 31): 1000}
+
+
 def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
     clock(NOON + timedelta(days=3))
     assert volumes.open_days() == [date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)]
@@ -102,15 +183,28 @@ def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
     DayVolume.objects.update(amount=7)
     call_command("close_days")
     call_command("close_days", since="2026-04-01")
-    sums = dict(DayVolume.objects.filter(transaction_type="CREDIT").values_list("day", "amount"))
-    assert sums == {date(2026, 3, 31): 7, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
+    found = dict(DayVolume.objects.filter(transaction_type="CREDIT").values_list("day", "amount"))
+    assert found == {date(2026, 3, 31): 7, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
+
+
+def test_all_days_are_summed_anew_or_those_since_one_and_not_both(clock, asha):
+    clock(NOON + timedelta(days=3))
+    call_command("close_days")
+    DayVolume.objects.update(amount=7)
+    DayVolume.objects.create(day=date(2026, 3, 1), transaction_type="CREDIT", count=1, amount=7)
+    said = StringIO()
+    call_command("close_days", "--again", stdout=said)
+    assert "3 days summed." in said.getvalue()
+    found = dict(DayVolume.objects.filter(transaction_type="CREDIT").values_list("day", "amount"))
+    assert found == {date(2026, 3, 31): 1000, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
+    with pytest.raises(CommandError, match="not allowed with"):
+        call_command("close_days", "--again", "--since", "2026-04-01")
 
 
 def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
-    midnight = datetime(2026, 4, 1, tzinfo=UTC)
-    clock(midnight + volumes.GRACE - timedelta(seconds=1))
+    clock(MIDNIGHT + volumes.GRACE - timedelta(seconds=1))
     assert volumes.open_days() == []
-    clock(midnight + volumes.GRACE)
+    clock(MIDNIGHT + volumes.GRACE)
     assert volumes.open_days() == [date(2026, 3, 31)]
 
 
@@ -131,11 +225,23 @@ def test_it_says_that_days_wait_to_be_summed(console, boss, clock, asha):
     assert "not in the chart yet" not in console(boss).get("/admin/").content.decode()
 
 
+def test_the_front_page_says_when_no_worker_sends_events_and_when_a_webhook_was_given_up(asha, boss, console):
+    client, said = console(boss), "Nobody sends events"
+    assert said not in client.get("/admin/").content.decode()
+    Outbox.objects.update(timestamp=timezone.now() - timedelta(minutes=11))
+    assert said in client.get("/admin/").content.decode()
+    events.number()
+    Webhook.objects.create(url="https://shop.example/", types=[], secret="whsec_", switched_off_at=timezone.now())
+    page = client.get("/admin/").content.decode()
+    assert said not in page
+    assert "1 webhook took nothing for days and is switched off." in page
+
+
 def test_it_tells_how_the_books_are(console, boss, clock, asha):
     client = console(boss)
     assert "never checked" in client.get("/admin/").content.decode()
     call_command("check_ledger")
-    assert "The books agree: 2 wallets checked, 31 Mar 2026 12:30 UTC." in client.get("/admin/").content.decode()
+    assert "The books agree: 2 wallets checked, 31 Mar 2026 12:30 IST." in client.get("/admin/").content.decode()
     clock(NOON + timedelta(days=2, seconds=1))
     client = console(boss)  # the session of the day before yesterday is over
     assert "last checked on 31 Mar 2026" in client.get("/admin/").content.decode()
@@ -162,7 +268,8 @@ def test_a_check_that_finds_something_is_remembered_too(asha):
     ("right", "shown"),
     [
         ("view_transaction", {"Credits today", "Debits today", "Transfers today"}),
-        ("view_wallet", {"Money held", "Wallets"}),
+        ("view_wallet", {"Money in wallets", "Wallets"}),
+        ("view_hold", {"Set aside in holds"}),
         ("view_login", {"Logins today"}),
         ("view_ledgercheck", set()),
         ("view_otp", set()),

@@ -1,5 +1,6 @@
 """Sums the days that are over, for the charts of the console."""
 
+from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,19 +12,23 @@ from transactions import volumes
 
 
 class Command(BaseCommand):
-    help = "Sum what moved on each day that is over (UTC), for the charts of the console. Run it soon after midnight."
+    help = "Sum what moved on each day that is over, for the charts of the console. Run it soon after midnight."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--since", metavar="DAY", help="sum again from this day on, such as 2026-01-31")
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("--since", metavar="DAY", help="sum again from this day on, such as 2026-01-31")
+        which.add_argument("--again", action="store_true", help="sum all days again, as after a change of TIME_ZONE")
 
-    def handle(self, *args: Any, since: str | None, **options: Any) -> None:
-        days = volumes.open_days(_day(since) if since else None)
+    def handle(self, *args: Any, since: str | None, again: bool, **options: Any) -> None:
+        if since or again:
+            volumes.forget(date.min if again else _day(since))
+        days = volumes.open_days()
         for day in tqdm(days, unit="day", disable=None):
             volumes.close(day)
         self.stdout.write(self.style.SUCCESS(f"{how_many(len(days), 'day')} summed."))
 
 
-def _day(text: str) -> Any:
+def _day(text: Any) -> date:
     try:
         day = parse_date(text)
     except ValueError:

@@ -7,16 +7,25 @@ from rest_framework.decorators import action
 
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.pagination import KeysetPages, NumberedPages
+from transactions import statements
 from transactions.exports import HISTORY, LEDGER
 from transactions.filters import HistoryFilter, StaffFilter
 from transactions.models import Transaction, TransactionQuerySet
 from transactions.permissions import MayExport
-from transactions.serializers import EntrySerializer, StaffEntrySerializer
+from transactions.serializers import (
+    DetailSerializer,
+    EntrySerializer,
+    StaffEntrySerializer,
+    StatementRequestSerializer,
+    StatementRowSerializer,
+)
+from transactions.statement_files import FILES
+from transactions.statements import StatementPages
 from users.permissions import Authenticated, IsStaff
 from wallet import ledger, refunds
-from wallet.exceptions import PAYING, AlreadyReversed, InsufficientFunds, NotReversible, OwnWallet
+from wallet.exceptions import GIVING_BACK, NotThePayee, OwnWallet, RecipientUnavailable
 from wallet.permissions import MayAdjust
-from wallet.serializers import ReceiptSerializer, RemarksSerializer
+from wallet.serializers import ReceiptSerializer, RefundSerializer, ReversalSerializer
 
 
 class TransactionViewSet(Endpoints):
@@ -27,7 +36,7 @@ class TransactionViewSet(Endpoints):
         """Show one's own history, newest first."""
         return Transaction.objects.visible_to(request.user)
 
-    @endpoint(gives=EntrySerializer)
+    @endpoint(gives=DetailSerializer)
     def retrieve(self, request: Authenticated, pk: str) -> Transaction:
         """Show one transaction of one's own."""
         return Transaction.objects.one_visible_to(request.user, int(pk))
@@ -38,6 +47,7 @@ class TransactionViewSet(Endpoints):
         filters=StaffFilter,
         pages=NumberedPages,
         reads=TransactionQuerySet.for_staff,
+        may_be_late=True,
         allow=IsStaff,
     )
     def admin_list(self, request: Authenticated) -> TransactionQuerySet:
@@ -57,27 +67,54 @@ class TransactionViewSet(Endpoints):
         """
         return Transaction.objects.so_far().visible_to(request.user)
 
+    @action(detail=False)
+    @endpoint(asks=StatementRequestSerializer, gives=StatementRowSerializer, pages=StatementPages, files=FILES)
+    def statement(self, request: Authenticated, **period: Any) -> statements.Statement:
+        """Show what one's own wallet held when a period began and ended, and every row between, oldest first.
+
+        `opening_balance` + `total_in` - `total_out` = `closing_balance`, always: `next` leads through the rows that
+        were there for the first page. As CSV the balances are the first line and the last; a PDF has at most 10,000
+        rows.
+        """
+        return statements.statement(request.user.wallet, **period)
+
     @action(detail=False, url_path="admin-export")
     @endpoint(streams=LEDGER, filters=StaffFilter, allow=MayExport)
     def admin_export(self, request: Authenticated) -> TransactionQuerySet:
         """Download all transactions as CSV, newest first.
 
-        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A file
-        that ends inside quotes is not whole. Two at a time.
+        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A phone
+        has spaces between its groups of digits. A file that ends inside quotes is not whole. Two at a time.
         """
         return Transaction.objects.so_far().newest_first().for_staff()
 
     @action(detail=True, methods=["post"])
     @endpoint(
-        takes=RemarksSerializer,
+        takes=ReversalSerializer,
         gives=ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[AlreadyReversed, NotReversible, InsufficientFunds, OwnWallet, *PAYING],
+        errors=[*GIVING_BACK, OwnWallet],
     )
     def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> ledger.Receipt:
-        """Undo a transaction with a new one, its sides swapped.
+        """Undo a transaction, or a part of it, by a new one with its sides swapped.
 
-        Once per transaction, and never of a reversal. What the receiver has spent cannot be taken back.
+        Without an amount all that was not given back yet. Never of a reversal or a refund. What the receiver has spent,
+        or has set aside, cannot be taken back.
         """
         return refunds.reverse(user_id=request.user.pk, transaction_id=int(pk), **reversal)
+
+    @action(detail=True, methods=["post"])
+    @endpoint(
+        takes=RefundSerializer,
+        gives=ReceiptSerializer,
+        money=True,
+        errors=[*GIVING_BACK, RecipientUnavailable, NotThePayee],
+    )
+    def refund(self, request: Authenticated, pk: str, **refund: Any) -> ledger.Receipt:
+        """Give back a transfer that one received, or a part of it.
+
+        Without an amount all that was not given back yet. Refunds and reversals of one transfer together never exceed
+        it. `balance` is that of who gives back.
+        """
+        return refunds.refund(user=request.user, transaction_id=int(pk), **refund)

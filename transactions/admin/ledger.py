@@ -9,22 +9,22 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils import timezone
 from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action, display
 
-from lokanetra.actions import ActionForm, acting, answer, existing
-from lokanetra.admin import MomentRangeFilter, ReadOnlyAdmin
+from lokanetra.actions import acting, answer, existing
+from lokanetra.admin import TIME, MomentRangeFilter
 from lokanetra.errors import Problem
 from transactions.exports import LEDGER
 from transactions.filters import among_newest, of_accounts
 from transactions.models import Transaction
 from transactions.permissions import MayExport
 from wallet import refunds
+from wallet.console import MoneyAdmin, money, owner, owner_link
 from wallet.filters import AmountRangeFilter
-from wallet.models import Wallet
-from wallet.money import show
-from wallet.permissions import MayAdjust
+from wallet.forms import ReversalForm
+from wallet.money import rupees
 
 COLOURS = {"CREDIT": "success", "DEBIT": "warning", "TRANSFER": "info"}
 
@@ -44,27 +44,26 @@ class WalletFilter(TextFilter):
 
 
 @admin.register(Transaction)
-class TransactionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "type", "paid_by", "paid_to", "amount", "remarks", "time")
+class TransactionAdmin(MoneyAdmin):
+    list_display = ("id", "type", "paid_by", "paid_to", "shown_amount", "remarks", "time")
     fields = (
         "transaction_type",
         "paid_by",
         "paid_to",
-        "amount",
-        "sender_balance",
-        "receiver_balance",
+        "shown_amount",
+        "paid_from",
+        "paid_into",
         "remarks",
         "time",
         "initiated_by",
-        "idempotency_key",
+        "hold",
         "reverses",
+        "shown_given_back",
     )
     list_filter = ("transaction_type", WalletFilter, ("amount", AmountRangeFilter), ("timestamp", MomentRangeFilter))
-    list_filter_submit = True
-    sortable_by = ("id", "amount", "time")  # what there is an index for
+    sortable_by = ("id", "shown_amount", "time")  # what there is an index for
     search_fields = ("sender__user__username", "receiver__user__username")
     search_help_text = "How a username or phone number of either side begins, or the last digits of a phone."
-    ordering = ("-id",)
     actions_detail = ("reverse",)
     actions_list = ("export",)
 
@@ -76,17 +75,17 @@ class TransactionAdmin(ReadOnlyAdmin):
     def type(self, row: Transaction) -> str:
         return row.transaction_type
 
-    @display(description="time (UTC)", ordering="timestamp")
+    @display(description=TIME, ordering="timestamp")
     def time(self, row: Transaction) -> str:
-        return f"{row.timestamp:%Y-%m-%d %H:%M:%S}"
+        return f"{timezone.localtime(row.timestamp):%Y-%m-%d %H:%M:%S}"
 
     @display(description="sender")
     def paid_by(self, row: Transaction) -> str:
-        return link(row.sender)
+        return owner_link(row.sender)
 
     @display(description="receiver")
     def paid_to(self, row: Transaction) -> str:
-        return link(row.receiver)
+        return owner_link(row.receiver)
 
     @action(description="Export CSV", icon="download", url_path="export", permissions=["export"])
     def export(self, request: HttpRequest) -> HttpResponseBase:
@@ -109,36 +108,27 @@ class TransactionAdmin(ReadOnlyAdmin):
     def search(self, rows: Any, text: str) -> QuerySet:
         return rows.filter(of_accounts(text, among_newest(rows)))
 
+    shown_amount = money("amount", ordering="amount")
+    paid_from = money("sender_balance")
+    paid_into = money("receiver_balance")
+    shown_given_back = money("given_back")
+
     @action(description="Reverse", icon="undo", permissions=["adjust"])
     def reverse(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = existing(self, request, object_id)
 
-        def do(reason: str, key: str) -> str:
-            receipt = refunds.reverse(user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, key=key)
-            return f"Transaction {row.pk} is reversed by transaction {receipt.transaction.pk}."
+        def do(reason: str, **part: Any) -> str:
+            back = refunds.reverse(
+                user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, **part
+            ).transaction
+            return f"{rupees(back.amount)} of transaction {row.pk} is given back by transaction {back.pk}."
 
-        facts = {"Transaction": row, "From": name(row.sender), "To": name(row.receiver), "Amount": show(row.amount)}
+        facts = {"Transaction": row, "From": owner(row.sender), "To": owner(row.receiver), "Moved": rupees(row.amount)}
+        facts["Given back"] = rupees(row.given_back)
         back = reverse("admin:transactions_transaction_change", args=[row.pk])
-        return answer(request, self, row, title="Reverse", facts=facts, form_class=ActionForm, do=do, back=back)
-
-    def has_adjust_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm(MayAdjust.right)
+        return answer(request, self, row, title="Reverse", facts=facts, form_class=ReversalForm, do=do, back=back)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list:
         row = self.get_object(request, object_id)
-        is_final = row is None or row.reverses_id or row.reversals.exists()
+        is_final = row is None or row.reverses_id or row.given_back == row.amount
         return [] if is_final else super().get_actions_detail(request, object_id)
-
-
-def link(wallet: Wallet | None) -> str:
-    """Whose wallet it is, leading there."""
-    if wallet is None:
-        return name(wallet)
-    page = reverse("admin:wallet_wallet_change", args=[wallet.pk])
-    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', page, name(wallet))
-
-
-def name(wallet: Wallet | None) -> str:
-    if wallet is None:
-        return "outside"
-    return f"{wallet.user.username} ({wallet.user.phone})" if wallet.user.phone else wallet.user.username

@@ -1,0 +1,114 @@
+"""Names what is due in the product, and in which lane. The mechanics are in `lokanetra/work.py`."""
+
+import logging
+import sys
+from functools import partial
+from threading import Event
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from lokanetra import days, postgresql
+from lokanetra.plurals import how_many
+from lokanetra.work import Chore, Lane, Round, Worker
+from transactions import volumes
+from transactions.deliveries import REST, Courier
+from transactions.management.commands.prune import prune
+from wallet.management.commands import expire_holds, expire_requests
+from wallet.management.commands.check_ledger import check, remember
+from wallet.models import Hold, LedgerCheck, PaymentRequest
+
+logger = logging.getLogger("lokanetra.work")
+
+# Seconds between two looks.
+EXPIRY, NIGHTLY, HOURLY = 3.0, 30.0, 3600.0
+# Of what disagrees, the log has so much; the command `check_ledger` names all.
+MOST_COMPLAINTS = 50
+
+
+def lanes() -> dict[str, Lane]:
+    """Each is a thread. A loop that has no chores is a lane of its own: a function of `(stop, once)`."""
+    rounds = [
+        Round(
+            "expiry",
+            [
+                Chore("expire_holds", close_holds, lambda: Hold.objects.due().exists(), EXPIRY),
+                Chore("expire_requests", close_requests, lambda: PaymentRequest.objects.due().exists(), EXPIRY),
+            ],
+        ),
+        Round(
+            "upkeep",
+            [
+                Chore("close_days", close_days, lambda: bool(volumes.open_days()), NIGHTLY),
+                Chore("prune", remove_stale, lambda: True, HOURLY),
+                Chore("check_ledger", check_books, is_unchecked, NIGHTLY),
+            ],
+            patient=True,
+        ),
+    ]
+    return {"deliveries": deliver, **{lane.name: lane for lane in rounds}}
+
+
+def deliver(stop: Event, once: bool) -> bool:
+    """As long as something is due, one round follows the other. At the end what is under way is waited for."""
+    courier = Courier()
+    chore = Chore("deliver", partial(courier.work, stop), lambda: True, REST, shared=True)
+    try:
+        return Round("deliveries", [chore])(stop, once)
+    finally:
+        courier.finish()
+
+
+def close_holds() -> str:
+    closed = expire_holds.expire()
+    return f"{how_many(closed, 'hold')} closed" if closed else ""
+
+
+def close_requests() -> str:
+    closed = expire_requests.expire()
+    return f"{how_many(closed, 'request')} closed" if closed else ""
+
+
+def close_days() -> str:
+    """One by one: what is summed stays summed."""
+    open_days = volumes.open_days()
+    for day in open_days:
+        volumes.close(day)
+    return f"{how_many(len(open_days), 'day')} summed"
+
+
+def remove_stale() -> str:
+    removed = {name: count for name, count in prune().items() if count}
+    return ", ".join(how_many(count, name) for name, count in removed.items()) + " removed" if removed else ""
+
+
+def is_unchecked() -> bool:
+    """Since `NIGHTLY_AT` was last."""
+    return not LedgerCheck.objects.filter(ended_at__gte=days.last(settings.NIGHTLY_AT)).exists()
+
+
+def check_books() -> str:
+    report = check()
+    remember(report)
+    complaints = report.complaints()
+    for complaint in complaints[:MOST_COMPLAINTS]:
+        logger.error("the books do not agree: %s", complaint)
+    return f"{how_many(report.wallets, 'wallet')} checked, {how_many(len(complaints), 'complaint')}"
+
+
+class Command(BaseCommand):
+    help = (
+        "Do what is due, until SIGTERM or SIGINT: deliver events to webhooks, close holds and requests for money that "
+        "are over, sum the days that are over, remove expired codes, ended logins, old counters and old events every "
+        "hour, and prove the books every night (NIGHTLY_AT). Several may run beside each other."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="do what is due now, and end; with 1 if it failed")
+        parser.add_argument("--with-parent", action="store_true", help="end when the process ends that started it")
+
+    def handle(self, *args: Any, once: bool, with_parent: bool, **options: Any) -> None:
+        postgresql.serve()
+        if not Worker(lanes(), once=once, with_parent=with_parent).run() and once:
+            sys.exit(1)

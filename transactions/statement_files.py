@@ -1,0 +1,121 @@
+"""Statements as files: CSV, which is made while it is sent, and PDF, which is drawn before."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from threading import Lock
+from typing import Any, ClassVar
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from lokanetra import days
+from lokanetra.slots import released
+from transactions import exports
+from transactions.serializers import StatementLineSerializer
+from transactions.statement_pdf import Drawing
+from transactions.statements import Statement
+from users import audit
+
+COLUMNS = ["timestamp", "id", "transaction_type", "direction", "counterparty", "remarks", "amount", "balance"]
+# Rows of a PDF. So many are up to four hundred pages, and take ten to fifteen seconds of one core.
+LONGEST_PDF = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementCSV(exports.CSV):
+    """One line for each row, oldest first, between a line of the opening balance and one of totals and closing."""
+
+    columns: Any = StatementLineSerializer
+
+    def _name(self, statement: Statement) -> str:
+        return name_of(statement, "csv")
+
+    def _record(self, request: Request | HttpRequest, statement: Statement) -> None:
+        record(request, statement)
+
+    def _lines(self, statement: Statement) -> Iterator[list[str]]:
+        cells = [exports.cell(field) for field in self.columns().fields.values()]
+        for line in lines(statement):
+            yield [show(value) for show, value in zip(cells, line, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementPDF:
+    """Pages to print and to keep. One process draws one batch of rows at a time, and holds no slot meanwhile.
+
+    Raises ValidationError for more rows than `LONGEST_PDF`, and what `exports.Download` does.
+    """
+
+    audited: bool = False
+    columns: Any = StatementLineSerializer
+    media_type: ClassVar[str] = "application/pdf"
+
+    def answer(self, request: Request, statement: Statement) -> HttpResponse:
+        if statement.count > LONGEST_PDF:
+            message = (
+                f"A PDF has at most {LONGEST_PDF:,} rows, and this would have {statement.count:,}: "
+                "take CSV, or a shorter period."
+            )
+            raise ValidationError({"format": [message]})
+        content = b"" if request.method == "HEAD" else self._content(request, statement)
+        headers = exports.saved_as(name_of(statement, "pdf"))
+        return HttpResponse(content, content_type=self.media_type, headers=headers)
+
+    def _content(self, request: Request, statement: Statement) -> bytes:
+        user_id: Any = request.user.pk
+        with closing(exports.Download(user_id, drawn(statement))) as parts:
+            if self.audited:
+                record(request, statement)
+            return b"".join(parts)
+
+
+def drawn(statement: Statement) -> Generator[bytes, None, None]:
+    """The whole file, in one part."""
+    drawing, rows = Drawing(statement), entries(statement)
+    while batch := list(islice(rows, exports.BATCH)):
+        with released(), drawing_board:
+            drawing.add(batch)
+    with released(), drawing_board:
+        content = drawing.finished()
+    yield content
+
+
+# Two that draw at once would take no less time, and leave less of the interpreter to payments.
+drawing_board = Lock()
+
+
+def record(request: Request | HttpRequest, statement: Statement) -> None:
+    user_id: Any = request.user.pk
+    audit.record(user_id=user_id, on=statement.wallet, what="statement", filters=request.GET.dict())
+
+
+def name_of(statement: Statement, kind: str) -> str:
+    return f"statement-{statement.start_date}-{statement.end_date}.{kind}"
+
+
+def entries(statement: Statement) -> Iterator[tuple]:
+    """The rows, as `COLUMNS`."""
+    return exports.merged(statement.rows(), COLUMNS, statement.read, newest_first=False)
+
+
+def lines(statement: Statement) -> Iterator[tuple]:
+    """The rows, as the fields of a line, between the two ends."""
+    yield end(days.start_of(statement.start_date), "OPENING", None, None, statement.opening_balance)
+    for timestamp, pk, kind, direction, counterparty, remarks, amount, balance in entries(statement):
+        sums = (amount, None) if direction == "OUT" else (None, amount)
+        yield timestamp, pk, kind, counterparty, remarks, *sums, balance
+    totals = (statement.total_out, statement.total_in)
+    yield end(days.end_of(statement.end_date), "CLOSING", *totals, statement.closing_balance)
+
+
+def end(at: datetime, kind: str, out: Decimal | None, in_: Decimal | None, balance: Decimal) -> tuple:
+    return at, None, kind, None, None, out, in_, balance
+
+
+FILES = {"csv": StatementCSV(), "pdf": StatementPDF()}
+STAFF_FILES = {"csv": StatementCSV(audited=True), "pdf": StatementPDF(audited=True)}

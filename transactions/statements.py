@@ -1,0 +1,240 @@
+"""What a wallet held at a moment of the past, and all that happened to it in a period: balances, totals and rows.
+
+A wallet's rows are in one order, by id and by time, and none is ever written between two others. So a moment is the row
+before it, a period is the rows from one id to another, and what was told of it once stays true while payments go on.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from heapq import merge
+from itertools import islice
+from typing import Any, NamedTuple
+
+from django.core.cache.backends.locmem import LocMemCache
+from django.db.models import Count, F, Model, Sum
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from lokanetra import days
+from lokanetra.pagination import FeedPages, whole_number
+from lokanetra.replica import Reader
+from transactions.models import Transaction, TransactionQuerySet
+from transactions.serializers import StatementSerializer
+from users.models import UserProfile
+from wallet.models import Wallet
+
+LONGEST = timedelta(days=366)
+CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
+# Sums of rows, which stay what they are: a long period is summed for its first page and not for each.
+summed = LocMemCache("totals of statements", {"TIMEOUT": 3600})
+
+
+class Point(NamedTuple):
+    """Where a wallet stood after one of its rows."""
+
+    id: int
+    balance: Decimal
+
+
+NOTHING = Point(0, Decimal("0.00"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastBalance:
+    """What a wallet held at a moment. What was held or limited then nobody knows."""
+
+    user: UserProfile
+    balance: Decimal
+    at: datetime
+    status: None = None
+    held_now: None = None
+    available: None = None
+    tier: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """The rows of a wallet between two points: `opening_balance` + `total_in` - `total_out` = `closing_balance`."""
+
+    wallet: Wallet
+    start_date: date
+    end_date: date
+    opening: Point
+    closing: Point
+    # What is behind the balances is read where they were, or on the primary.
+    read: Reader = field(default_factory=Reader, compare=False)
+
+    @property
+    def opening_balance(self) -> Decimal:
+        return self.opening.balance
+
+    @property
+    def closing_balance(self) -> Decimal:
+        return self.closing.balance
+
+    @property
+    def total_in(self) -> Decimal:
+        return self._totals["IN"][1]
+
+    @property
+    def total_out(self) -> Decimal:
+        return self._totals["OUT"][1]
+
+    @property
+    def count(self) -> int:
+        return sum(count for count, _ in self._totals.values())
+
+    def rows(self, after: int = 0) -> list[TransactionQuerySet]:
+        """What went out and what came in, after an id, as `touching` gives it."""
+        between = Transaction.objects.filter(pk__gt=max(after, self.opening.id), pk__lte=self.closing.id)
+        return between.touching(self.wallet)
+
+    def up_to(self, pk: int) -> "Statement":
+        """The same without the rows behind an id."""
+        sides = [side.filter(pk__lte=pk) for side in _sides(self.wallet)]
+        ending = max(self.read(lambda: _newest(sides)), self.opening)
+        return replace(self, closing=min(ending, self.closing))
+
+    @cached_property
+    def _totals(self) -> dict[str, tuple[int, Decimal]]:
+        key = f"{self.wallet.pk} {self.opening} {self.closing}".replace(" ", "_")
+        return summed.get_or_set(key, lambda: self.read(self._summed)) or {}
+
+    def _summed(self) -> dict[str, tuple[int, Decimal]]:
+        sums = [side.aggregate(count=Count("pk"), total=Sum("amount")) for side in self.rows()]
+        found = [(each["count"], each["total"] or Decimal("0.00")) for each in sums]
+        return dict(zip(("OUT", "IN"), found, strict=True))
+
+
+def balance(wallet: Wallet, at: datetime | None = None) -> Wallet | PastBalance:
+    """The wallet as it is, or what it held at a moment: nothing before its first row."""
+    if at is None:
+        return wallet
+    return PastBalance(user=wallet.user, balance=last_until(wallet, at).balance, at=at)
+
+
+def statement(
+    wallet: Wallet, *, month: date | None = None, start_date: date | None = None, end_date: date | None = None
+) -> Statement:
+    """Of a month, named by its first day, or of the days from one to another; by default of this month, so far.
+
+    Raises ValidationError, by field, for what is no period, is longer than a year, or has not begun.
+    """
+    first, last = _days(start_date, end_date, month) if start_date or end_date else _month(month)
+    read, moments = Reader(), (days.before(first), days.end_of(last))
+    opening, closing = read(lambda: [last_until(wallet, moment) for moment in moments])
+    return Statement(wallet=wallet, start_date=first, end_date=last, opening=opening, closing=closing, read=read)
+
+
+def _month(month: date | None) -> tuple[date, date]:
+    first = month or days.month_of(days.today())
+    _has_begun("month", first)
+    return first, days.month_after(first) - timedelta(days=1)
+
+
+def _days(first: date | None, last: date | None, month: date | None) -> tuple[date, date]:
+    if month:
+        raise ValidationError({"month": ["Name a month, or a first and a last day, and not both."]})
+    if first is None or last is None:
+        given, other = ("start_date", "end_date") if first else ("end_date", "start_date")
+        raise ValidationError({given: [f"It needs {other} beside it."]})
+    _has_begun("start_date", first)
+    if not timedelta(0) <= last - first < LONGEST:
+        raise ValidationError({"end_date": [f"Name a day from start_date on, at most {LONGEST.days} days in all."]})
+    return first, last
+
+
+def _has_begun(name: str, first: date) -> None:
+    if first > days.today():
+        raise ValidationError({name: ["This is still to come."]})
+
+
+# --- Where a moment is -------------------------------------------------------------------------------
+
+
+def last_until(wallet: Wallet, moment: datetime) -> Point:
+    """Where the wallet stood at a moment."""
+    earlier = Transaction.objects.filter(timestamp__lte=moment).order_by("-timestamp", "-pk")
+    near = earlier.values_list("pk", flat=True).first() or 0
+    return _newest([_until(side, moment, near) for side in _sides(wallet)])
+
+
+def _until(side: Any, moment: datetime, near: int) -> Any:
+    """A range of ids whose newest row is the last one until a moment.
+
+    There is no index of a wallet's times. But the ledger's newest row until then, of whomever, has an id close by, and
+    from there on both the last row and the first one after it are few steps of the index of ids away. How few is a
+    matter of speed alone: clocks that differ make them more.
+    """
+    known = side.filter(pk__lte=near, timestamp__lte=moment).order_by("-pk").values_list("pk", flat=True).first() or 0
+    later = side.filter(pk__gt=known, timestamp__gt=moment).order_by("pk").values_list("pk", flat=True).first()
+    until = side.filter(pk__gte=known, timestamp__lte=moment)
+    return until if later is None else until.filter(pk__lt=later)
+
+
+def _sides(wallet: Wallet) -> list[Any]:
+    """What it paid and what it received, without the names that `touching` joins."""
+    rows = Transaction.objects.all()
+    sides = [rows.filter(sender=wallet), rows.filter(receiver=wallet)]
+    columns = ("sender_balance", "receiver_balance")
+    return [side.annotate(balance=F(column)) for side, column in zip(sides, columns, strict=True)]
+
+
+def _newest(sides: list[Any]) -> Point:
+    """Where the newest of the rows left the wallet."""
+    found = [side.order_by("-pk").values_list("pk", "balance").first() for side in sides]
+    return max((Point(*row) for row in found if row), default=NOTHING)
+
+
+# --- Pages -------------------------------------------------------------------------------------------
+
+
+class StatementPages(FeedPages):
+    """Oldest-first pages of a statement, each with all its balances and totals. Following pages are of the rows that
+    were there for the first."""
+
+    parameters = {
+        "cursor": ("string", "Where the page begins: taken from `next`."),
+        "page_size": FeedPages.parameters["page_size"],
+    }
+
+    def paginate_queryset(self, found: Any, request: Request) -> list[Model]:
+        self.request = request
+        size = whole_number(request, "page_size", self.default_size, self.max_size)
+        after, self.statement = _continued(found, request.query_params.get("cursor"))
+        page = self.statement.read(lambda: self._rows(after, size + 1))
+        self.has_next, self.page = len(page) > size, page[:size]
+        return self.page
+
+    def _rows(self, after: int, count: int) -> list[Model]:
+        sides = [side.order_by("pk")[:count] for side in self.statement.rows(after)]
+        return list(islice(merge(*sides, key=lambda row: row.pk), count))
+
+    def get_paginated_response(self, data: list) -> Response:
+        shown = StatementSerializer().to_representation(self.statement)
+        return Response({**shown, "next": self._next(), "results": data})
+
+    def _next(self) -> str | None:
+        cursor = f"{self.page[-1].pk}-{self.statement.closing.id}" if self.has_next else None
+        return cursor and replace_query_param(self.request.build_absolute_uri(), "cursor", cursor)
+
+    @staticmethod
+    def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:
+        """The fields of a page, for the documentation."""
+        return {**StatementSerializer._declared_fields, **FeedPages.serializer(row)}
+
+
+def _continued(found: Statement, cursor: str | None) -> tuple[int, Statement]:
+    """Behind which id a page begins, and of what."""
+    if not cursor:
+        return 0, found
+    numbers = CURSOR.fullmatch(cursor)
+    if numbers is None:
+        raise ValidationError({"cursor": ["This is no cursor of ours."]})
+    return int(numbers[1]), found.up_to(int(numbers[2]))

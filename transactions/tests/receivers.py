@@ -1,0 +1,52 @@
+"""Servers of others, on this machine, that take webhooks: well, badly, or not at all."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from standardwebhooks import Webhook
+
+
+@dataclass
+class Receiver:
+    """What it got, and what it answers: a status and a text, as `answer` says for each call."""
+
+    url: str = ""
+    answer: Callable[[], tuple[int, str]] = lambda: (200, "thanks")
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def told(self, secret: str | None) -> list[Any]:
+        """The events that came, each signed with the secret. Raises WebhookVerificationError."""
+        assert secret
+        return [Webhook(secret).verify(body, headers) for headers, body in self.got]
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+@contextmanager
+def receiver(port: int = 0) -> Iterator[Receiver]:
+    """One that takes everything until told otherwise."""
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            found.got.append((dict(self.headers), body))
+            status, text = found.answer()
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with Server(("127.0.0.1", port), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}/events"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield found
+        server.shutdown()

@@ -1,0 +1,342 @@
+"""What reaches a webhook, and what is done when it does not."""
+
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from lokanetra.outside import Answer
+from lokanetra.tests.live import at_once
+from transactions import deliveries, events, webhooks
+from transactions.deliveries import PAUSES, Courier
+from transactions.models import Delivery, Event, Outbox, Webhook
+from transactions.serializers import EventSerializer
+from transactions.tests.receivers import receiver
+from wallet import payments
+
+PAYMENT = ["transaction.created"]
+
+
+@pytest.fixture(autouse=True)
+def on_this_machine(settings):
+    """Receivers here speak http."""
+    settings.DEBUG = True
+
+
+@pytest.fixture
+def shop():
+    with receiver() as found:
+        yield found
+
+
+@pytest.fixture
+def webhook(shop, asha, boss):
+    """One that hears of payments; what happened before is no longer news."""
+    events.number()
+    return webhooks.create(by=boss.pk, url=shop.url, types=PAYMENT)
+
+
+def pay(user, amount="1.00"):
+    return payments.debit(user_id=user.pk, amount=Decimal(amount)).transaction
+
+
+def deliver(courier: Courier | None = None) -> None:
+    """All that is due now."""
+    (courier or Courier()).work(threading.Event())
+
+
+def answering(status: int, text: str = ""):
+    return lambda: (status, text)
+
+
+def due_now() -> None:
+    Delivery.objects.filter(status="PENDING").update(next_at=timezone.now())
+
+
+# --- What is sent ------------------------------------------------------------------------------------
+
+
+def test_a_payment_arrives_signed_and_as_the_feed_shows_it(webhook, shop, asha):
+    row = pay(asha, "12.50")
+    deliver()
+    (told,) = shop.told(webhook.secret)
+    (event,) = Event.objects.with_rows().filter(transaction=row)
+    assert told == EventSerializer(event).data
+    assert (told["type"], told["data"]["id"], told["data"]["amount"]) == ("transaction.created", row.pk, "12.50")
+    ((headers, _),) = shop.got
+    assert headers["webhook-id"] == f"evt_{event.pk}"
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts, delivery.answer_status) == ("DELIVERED", 1, 200)
+    assert (delivery.answer, delivery.next_at) == ("thanks", None)
+
+
+def test_each_hears_of_the_types_it_asked_for_and_of_nothing_from_before(webhook, shop, asha, boss):
+    with receiver() as other:
+        second = webhooks.create(by=boss.pk, url=other.url, types=["hold.opened", "wallet.frozen"])
+        pay(asha)
+        deliver()
+        assert len(shop.told(webhook.secret)) == 1
+        assert other.told(second.secret) == []
+
+
+def test_what_nobody_had_numbered_when_it_was_made_or_switched_is_told_by_what_it_was_then(webhook, shop, asha, boss):
+    pay(asha, "1.00")
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
+    pay(asha, "2.00")
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
+    with receiver() as other:
+        webhooks.create(by=boss.pk, url=other.url, types=PAYMENT)
+        deliver()
+        assert other.got == []
+    assert [told["data"]["amount"] for told in shop.told(webhook.secret)] == ["1.00"]
+
+
+def test_what_happened_while_it_was_off_is_not_sent_but_what_waited_is(webhook, shop, asha, boss):
+    pay(asha, "1.00")
+    events.number()
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
+    pay(asha, "2.00")
+    deliver()
+    assert shop.got == []
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
+    deliver()
+    assert [told["data"]["amount"] for told in shop.told(webhook.secret)] == ["1.00"]
+
+
+def test_for_a_day_the_old_secret_signs_too(webhook, shop, asha, boss, clock_at):
+    old = webhook.secret
+    new = webhooks.rotate(by=boss.pk, webhook_id=webhook.pk).secret
+    pay(asha)
+    deliver()
+    assert old != new
+    assert shop.told(old) == shop.told(new) != []
+    shop.got.clear()
+    Webhook.objects.update(old_secret_until=timezone.now() - timedelta(seconds=1))
+    pay(asha)
+    deliver()
+    assert shop.told(new)
+    with pytest.raises(Exception, match="No matching signature"):
+        shop.told(old)
+
+
+def test_a_test_reaches_one_that_is_off_too(webhook, shop, boss):
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
+    delivery = webhooks.test(by=boss.pk, webhook_id=webhook.pk)
+    deliver()
+    (told,) = shop.told(webhook.secret)
+    assert (told["id"], told["type"], told["data"]) == (None, "webhook.test", {"webhook": webhook.pk})
+    assert shop.got[0][0]["webhook-id"] == f"test_{delivery.pk}"
+
+
+def test_a_secret_that_cannot_be_read_sends_nothing_and_says_so(webhook, shop, asha, settings):
+    settings.SECRET_KEY = "another" * 10
+    pay(asha)
+    deliver()
+    assert shop.got == []
+    assert "rotate it" in Delivery.objects.get().answer
+
+
+def test_no_secret_stands_in_the_database(webhook):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT secret FROM transactions_webhook")
+        ((kept,),) = cursor.fetchall()
+    assert webhook.secret.removeprefix("whsec_") not in kept
+
+
+# --- What is not taken -------------------------------------------------------------------------------
+
+
+def test_it_is_tried_ten_times_at_growing_distances_and_then_it_failed(webhook, shop, asha):
+    shop.answer = answering(500, "no\0t now" + "!" * 2000)
+    pay(asha)
+    for attempt, pause in enumerate(PAUSES[1:], 1):
+        deliver()
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.attempts, delivery.answer_status) == ("PENDING", attempt, 500)
+        assert abs((delivery.next_at - timezone.now()).total_seconds() - pause) < 3
+        due_now()
+    deliver()
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts, delivery.next_at) == ("FAILED", 10, None)
+    assert delivery.answer == "not now" + "!" * 1016  # a KiB without the NUL, which PostgreSQL has no text with
+    assert len({headers["webhook-id"] for headers, _ in shop.got}) == 1
+    assert len(shop.told(webhook.secret)) == 10
+
+
+@pytest.mark.parametrize("status", [302, 404, 410, 503])
+def test_only_two_hundreds_are_taken(webhook, shop, asha, status):
+    shop.answer = answering(status)
+    pay(asha)
+    deliver()
+    assert Delivery.objects.get().status == "PENDING"
+    assert Webhook.objects.get().failing_since
+
+
+def test_one_answer_that_takes_it_makes_all_well(webhook, shop, asha):
+    shop.answer = answering(500)
+    pay(asha)
+    deliver()
+    shop.answer = answering(204)
+    due_now()
+    deliver()
+    assert Webhook.objects.get().failing_since is None
+    assert Delivery.objects.get().status == "DELIVERED"
+
+
+def test_after_five_days_it_is_switched_off_and_says_so(webhook, shop, asha, boss, caplog):
+    shop.answer = answering(500)
+    pay(asha)
+    deliver()
+    Webhook.objects.update(failing_since=timezone.now() - timedelta(days=5))
+    due_now()
+    deliver()
+    webhook.refresh_from_db()
+    assert not webhook.is_active
+    assert webhook.switched_off_at
+    assert "switched off" in caplog.text
+    due_now()
+    deliver()
+    assert len(shop.got) == 2
+    webhook = webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
+    assert (webhook.failing_since, webhook.switched_off_at) == (None, None)
+    deliver()
+    assert len(shop.got) == 3
+    assert Webhook.objects.get().is_active
+
+
+def test_what_failed_is_sent_again_by_one_or_all(webhook, shop, asha, boss):
+    for _ in range(3):
+        pay(asha)
+    events.number()
+    Delivery.objects.update(status="FAILED", next_at=None, attempts=10)
+    webhooks.retry(by=boss.pk, delivery_id=Delivery.objects.earliest("pk").pk)
+    deliver()
+    assert len(shop.got) == 1
+    assert webhooks.retry_failed(by=boss.pk, webhook_id=webhook.pk) == 2
+    deliver()
+    assert len(shop.told(webhook.secret)) == 3
+
+
+# --- Workers -----------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_worker_had_is_sent_when_its_time_is_over(webhook, shop, asha):
+    pay(asha)
+    events.number()
+    ((lost, _),) = deliveries.claim(Counter(), 10)
+    assert deliveries.claim(Counter(), 10) == []
+    due_now()
+    deliver()
+    assert len(shop.got) == 1
+    deliveries.settle([(lost, Answer(None, "", "Too late.", 0.0))])
+    assert Delivery.objects.get().status == "DELIVERED"
+
+
+def test_a_webhook_has_few_senders_and_one_that_fails_has_one(webhook, asha):
+    for _ in range(2 * deliveries.TO_ONE):
+        pay(asha)
+    events.number()
+    assert len(deliveries.claim(Counter({webhook.pk: 1}), 100)) == deliveries.TO_ONE - 1
+    assert len(deliveries.claim(Counter(), 2)) == 2
+    Webhook.objects.update(failing_since=timezone.now())
+    assert len(deliveries.claim(Counter(), deliveries.TO_ALL // 2)) == 0
+    assert len(deliveries.claim(Counter(), 100)) == 1
+    assert deliveries.claim(Counter({webhook.pk: 1}), 100) == []
+
+
+def test_a_round_that_finds_no_database_forgets_nothing_that_was_sent(webhook, shop, asha, monkeypatch):
+    pay(asha)
+    courier = Courier()
+    with monkeypatch.context() as away:
+        away.setattr(deliveries, "settle", lambda done: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            while courier.round():
+                pass
+    assert Delivery.objects.get().status == "PENDING"
+    courier.finish()
+    assert Delivery.objects.get().status == "DELIVERED"
+    assert len(shop.got) == 1
+
+
+def test_a_mistake_of_ours_is_one_try_that_failed(webhook, asha, caplog):
+    pay(asha)
+    deliver(Courier(send=lambda parcel: 1 / 0))
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.answer) == ("PENDING", "It could not be sent.")
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_workers_send_each_once(webhook, shop, asha):
+    for _ in range(40):
+        pay(asha)
+
+    def work() -> None:
+        try:
+            deliver()
+        finally:
+            connection.close()
+
+    at_once(work, work, work)
+    numbers = [told["id"] for told in shop.told(webhook.secret)]
+    assert len(numbers) == len(set(numbers)) == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_hangs_keeps_no_other_waiting(webhook, shop, asha, boss):
+    over = threading.Event()
+    with receiver() as hanging:
+        hanging.answer = lambda: (over.wait(20) and 200, "")
+        webhooks.create(by=boss.pk, url=hanging.url, types=PAYMENT)
+        for _ in range(20):
+            pay(asha)
+        courier = Courier()
+        began = time.monotonic()
+        while len(shop.got) < 20:
+            courier.round()
+            assert time.monotonic() - began < 5
+        over.set()
+        courier.finish()
+    assert len(hanging.got) == deliveries.TO_ONE
+
+
+# --- What is kept ------------------------------------------------------------------------------------
+
+
+def test_old_events_go_when_they_were_delivered_and_the_last_stays(webhook, shop, asha, settings):
+    for _ in range(3):
+        pay(asha)
+    deliver()
+    pay(asha)
+    events.number()
+    old = timezone.now() - timedelta(days=settings.EVENTS_KEPT_DAYS, seconds=1)
+    Event.objects.update(timestamp=old)
+    waiting = Delivery.objects.get(status="PENDING").event_id
+    newest = Event.objects.latest("pk").pk
+    assert newest == waiting
+    call_command("prune")
+    assert list(Event.objects.values_list("pk", flat=True)) == [newest]
+    assert Delivery.objects.count() == 1
+    deliver()
+    pay(asha)
+    events.number()
+    assert Event.objects.latest("pk").pk == newest + 1
+    call_command("prune")
+    assert Event.objects.get().pk == newest + 1
+
+
+def test_a_webhook_that_is_off_keeps_no_event(webhook, asha, boss, settings):
+    pay(asha)
+    pay(asha)
+    events.number()
+    webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
+    Event.objects.update(timestamp=timezone.now() - timedelta(days=91))
+    call_command("prune")
+    assert Event.objects.count() == Delivery.objects.count() == 1
+    assert not Outbox.objects.exists()
