@@ -9,6 +9,7 @@ from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.transaction import atomic
+from django.dispatch import Signal
 from django.shortcuts import get_object_or_404
 
 from users import audit, phones, tokens
@@ -16,6 +17,9 @@ from users.exceptions import LastSuperuser
 from users.models import UserProfile, UserQuerySet
 
 logger = logging.getLogger(__name__)
+
+# Sent, with the account as `user`, in the transaction that deactivates it.
+deactivated = Signal()
 
 # What one statement takes: SQLite allows few parameters in one.
 BATCH = 500
@@ -119,6 +123,8 @@ def _check_phones(wanted: Mapping[str, str], users: Mapping[str, UserProfile]) -
         owner = owners.get(phone)
         if name not in users:
             wrong[name] = "There is no such user."
+        elif users[name].is_service:
+            wrong[name] = "A service account has no phone number."
         elif owner and owner.username not in wanted:
             wrong[name] = "This phone number belongs to another account."
     if wrong:
@@ -150,10 +156,12 @@ def _in_batches(things: list[Any]) -> Iterator[list[Any]]:
 def set_active(user: UserProfile, active: bool) -> None:
     """Deactivate an account, which is out at its next request, or let it in again."""
     with atomic():
-        user.is_active = active
+        was_active, user.is_active = user.is_active, active
         user.save(update_fields=["is_active"])
         if not active:
             tokens.end_all(user)
+        if was_active and not active:
+            deactivated.send(UserProfile, user=user)
 
 
 @atomic
@@ -170,6 +178,7 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
         raise PermissionDenied
     if in_charge == [user.pk]:
         raise LastSuperuser(taken[0])
+    _check_service(user, changes)
     before = {name: getattr(user, name) for name in changes}
     if "phone_number" in changes:
         assign_phone(user, changes["phone_number"])
@@ -179,6 +188,13 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
         change(user, **changes)
         audit.record(user_id=by.pk, on=user, what="account", before=before, after=changes)
     return user
+
+
+def _check_service(user: UserProfile, changes: Mapping[str, Any]) -> None:
+    """A machine logs in with no phone, and no key of it opens everything."""
+    wrong = [name for name in ("phone_number", "is_superuser") if user.is_service and changes.get(name)]
+    if wrong:
+        raise ValidationError(dict.fromkeys(wrong, "A service account has none."))
 
 
 def _in_charge() -> list[int]:

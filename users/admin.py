@@ -9,18 +9,20 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
-from django.forms import ModelForm
+from django.forms import CharField, IntegerField, ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.decorators import display
+from django.urls import reverse
+from django.utils import timezone
+from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
-from lokanetra.actions import acting
-from lokanetra.admin import ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin
-from users import accounts, audit, phones
+from lokanetra.actions import ActionForm, acting, answer, existing, show_secret
+from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, link
+from users import accounts, audit, keys, phones
 from users.exceptions import LastSuperuser
 from users.filters import PhoneFormField
-from users.models import OTP, Login, UserProfile, UserQuerySet
+from users.models import OTP, ApiKey, Login, UserProfile, UserQuerySet
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -166,15 +168,113 @@ class OTPAdmin(ReadOnlyAdmin):
 
 @admin.register(Login)
 class LoginAdmin(ReadOnlyAdmin):
-    list_display = ("user", "created_at", "rotated_at", "ended_at")
+    list_display = ("created_at", "whose", "rotated_at", "ended_at")
     fields = ("user", "created_at", "rotated_at", "ended_at")
     list_select_related = ("user",)
     search_fields = ("user__username", "user__phone_number")
     search_help_text = "How a username or phone number begins, or the last digits of a phone."
     ordering = ("-id",)
 
+    @display(description="user", ordering="user")
+    def whose(self, login: Login) -> str:
+        return link(login.user, login.user)
+
     def search(self, rows: QuerySet, text: str) -> QuerySet:
         return rows.filter(user__in=UserProfile.objects.matching(text).values("pk"))
+
+
+class NewKeyForm(ModelForm):
+    """The secret is made when this is saved, and its page shows it."""
+
+    account = CharField(
+        max_length=150,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The username of a service account, which is made if there is none. Its page gives it rights.",
+    )
+    days = IntegerField(
+        min_value=keys.LEAST_DAYS, max_value=keys.MOST_DAYS, initial=365, widget=UnfoldAdminIntegerFieldWidget
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "networks")
+
+    def clean_account(self) -> str:
+        name = self.cleaned_data["account"]
+        UserProfile.username_validator(name)
+        if UserProfile.objects.filter(username=name).exclude(is_service=True, is_superuser=False).exists():
+            raise ValidationError(f"{name} is not a service account.")
+        return name
+
+    def clean_networks(self) -> str:
+        try:
+            return keys.parse_networks(self.cleaned_data["networks"])
+        except ValidationError as error:
+            raise ValidationError(error.messages) from None
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """A superuser's business: the model has no permissions that others could be given."""
+
+    form = NewKeyForm
+    list_display = ("name", "account", "prefix", "expires_at", "last_used_at", "revoked_at")
+    fields = (
+        "account", "name", "prefix", "networks", "created_at", "created_by", "expires_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
+    list_select_related = ("account",)
+    search_fields = ("prefix",)
+    search_help_text = "How the prefix or the name of a key begins."
+    ordering = ("-id",)
+    actions_detail = ("revoke",)
+
+    def search(self, rows: QuerySet, text: str) -> QuerySet:
+        return rows.filter(Q(prefix__startswith=text) | Q(name__startswith=text))
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ("account", "name", "days", "networks")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, **kwargs) if obj else NewKeyForm
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        told = form.cleaned_data
+        account = keys.service_account(told["account"])
+        key, obj.text = keys.create(
+            account, name=told["name"], days=told["days"], networks=told["networks"], by=acting(request)
+        )
+        obj.pk, obj.prefix, obj.account = key.pk, key.prefix, account
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """`keys` did."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        about = f"A key of {obj.account}."
+        return show_secret(request, self, title="New API key", about=about, secret=obj.text)
+
+    @action(description="Revoke", icon="key_off", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = existing(self, request, object_id)
+
+        def do(reason: str, **_: Any) -> str:
+            keys.revoke(ApiKey.objects.filter(pk=key.pk), by=acting(request), reason=reason)
+            return "The key is revoked."
+
+        facts = {"Key": key, "Account": key.account, "Last used": key.last_used_at or "never"}
+        back = reverse("admin:users_apikey_change", args=[key.pk])
+        return answer(request, self, key, title="Revoke", facts=facts, form_class=ActionForm, do=do, back=back)
 
 
 admin.site.unregister(Group)
@@ -236,9 +336,9 @@ class LogEntryAdmin(ReadOnlyAdmin):
     def search(self, rows: QuerySet, text: str) -> QuerySet:
         return rows.filter(Q(user__username__startswith=text) | Q(object_repr__startswith=text))
 
-    @display(description="time (UTC)")
+    @display(description=TIME)
     def time(self, entry: LogEntry) -> str:
-        return f"{entry.action_time:%Y-%m-%d %H:%M:%S}"
+        return f"{timezone.localtime(entry.action_time):%Y-%m-%d %H:%M:%S}"
 
     @display(description="on")
     def thing(self, entry: LogEntry) -> str:

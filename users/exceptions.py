@@ -44,9 +44,9 @@ class TooManyRequests(Problem):
     default_code = "throttled"
     default_detail = "Too many requests."
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, why: str = default_detail) -> None:
         self.wait = max(1, ceil(wait))
-        super().__init__(f"Too many requests. Try again in {self.wait} seconds.")
+        super().__init__(f"{why} Try again in {self.wait} seconds.")
 
 
 class LastSuperuser(ValidationError):

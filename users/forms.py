@@ -24,6 +24,11 @@ class LoginForm(AuthenticationForm):
         limits.give_back(guesses)
         return cleaned
 
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        if user.is_service:  # whatever password somebody gave it
+            raise self.get_invalid_login_error()
+
     def _count(self) -> list[limits.Hit]:
         address = client_of(self.request)
         caller = f"{self.cleaned_data.get('username', '')} {address}"

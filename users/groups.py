@@ -10,9 +10,13 @@ VIEW = [
     "users.view_login",
     "users.view_otp",
     "wallet.view_wallet",
+    "wallet.view_hold",
+    "wallet.view_paymentrequest",
+    "wallet.view_tier",
     "wallet.view_ledgercheck",
     "transactions.view_transaction",
     "transactions.view_dayvolume",
+    "transactions.view_event",
     "admin.view_logentry",
 ]
 GROUPS = {

@@ -9,6 +9,7 @@ from django.db.models.functions import Length, Substr
 from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThanOrEqual
 from django.db.transaction import atomic
 
+from lokanetra.prepared import QuicklyRead
 from users import phones
 
 
@@ -39,7 +40,7 @@ class Digits(models.Func):
     output_field = models.CharField()
 
 
-class UserProfile(AbstractUser):
+class UserProfile(QuicklyRead, AbstractUser):
     """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
 
     A token counts only while it bears the account's `token_version`: raising it ends every one at once, sessions of
@@ -50,6 +51,11 @@ class UserProfile(AbstractUser):
         max_length=16, unique=True, null=True, blank=True, help_text="A mobile number in any usual spelling."
     )
     token_version = models.PositiveIntegerField(default=0, editable=False)
+    # A machine: it acts by its keys alone, and neither logs in nor opens the console.
+    is_service = models.BooleanField("service account", default=False, db_default=False, editable=False)
+
+    # Set on the account that a key opened a request for.
+    by_key = False
 
     objects = UserProfileManager()  # type: ignore[misc]
 
@@ -125,6 +131,30 @@ class Login(models.Model):
 
     def __str__(self) -> str:
         return f"login {self.pk}"
+
+
+class ApiKey(models.Model):
+    """A key of a service account. Of the key itself only `prefix` is known, and the SHA-256 of its secret."""
+
+    account = models.ForeignKey(
+        UserProfile, models.PROTECT, related_name="api_keys", limit_choices_to={"is_service": True}
+    )
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, unique=True)
+    hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(UserProfile, models.PROTECT, null=True, blank=True, related_name="+")
+    expires_at = models.DateTimeField()
+    networks = models.TextField(blank=True, help_text="Where it works from, such as 10.0.0.0/8; empty for anywhere.")
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+        default_permissions = ()  # a superuser's business
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix})"
 
 
 class Counter(models.Model):

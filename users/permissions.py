@@ -37,7 +37,11 @@ class HasRight(IsStaff):
     right: str
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return super().has_permission(request, view) and request.user.has_perm(self.right)
+        return super().has_permission(request, view) and self.is_of(request.user)
+
+    @classmethod
+    def is_of(cls, user: Any) -> bool:
+        return user.is_staff and user.has_perm(cls.right)
 
 
 class MayChangeUsers(HasRight):

@@ -60,6 +60,12 @@ def _shown(e164: str, home: str) -> str:
     return phonenumbers.national_significant_number(number)
 
 
+def masked(e164: str) -> str:
+    """As it is shown, with nothing but its last four digits."""
+    shown = show(e164)
+    return "•" * len(shown[:-4]) + shown[-4:]
+
+
 def region(e164: str) -> str | None:
     return phonenumbers.region_code_for_number(phonenumbers.parse(e164))
 

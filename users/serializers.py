@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from rest_framework import serializers
 
-from lokanetra.parsers import Text, TrueOrFalse
+from lokanetra.parsers import Text, TrueOrFalse, UTCDateTimeField
 from users import phones
 from users.models import UserProfile
 
@@ -100,6 +100,8 @@ class ProfileChangeSerializer(serializers.Serializer):
 
 
 class UserSerializer(ProfileSerializer):
+    date_joined = UTCDateTimeField()
+
     class Meta(ProfileSerializer.Meta):
         fields = [*ProfileSerializer.Meta.fields, "is_active", "is_staff", "is_superuser", "date_joined"]
 

@@ -99,7 +99,9 @@ class AuthViewSet(Endpoints):
 class UserAdminViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
-    @endpoint(gives=serializers.UserSerializer, filters=UserFilter, pages=NumberedPages, allow=IsStaff)
+    @endpoint(
+        gives=serializers.UserSerializer, filters=UserFilter, pages=NumberedPages, may_be_late=True, allow=IsStaff
+    )
     def list(self, request: Authenticated) -> UserQuerySet:
         """List the accounts, newest first."""
         return UserProfile.objects.order_by("-id")

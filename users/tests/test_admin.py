@@ -265,7 +265,7 @@ def test_codes_tokens_and_hashes_are_shown_nowhere(boss, editor, asha):
         f"{USERS}?password__startswith=a",
         f"{USERS}?groups__user__password__startswith=a",
         f"{USERS}?token_version__gte=0",
-        "/admin/transactions/transaction/?request_hash__startswith=a",
+        "/admin/transactions/transaction/?initiated_by__password__startswith=a",
     ],
 )
 def test_nobody_guesses_a_hash_by_filters(boss, path):
@@ -369,8 +369,14 @@ def test_the_sidebar_has_what_its_reader_may_see(boss, editor):
         "Users",
         "Wallets",
         "Transactions",
+        "Holds",
+        "Payment requests",
+        "Tiers",
         "One-time passwords",
         "Logins",
+        "API keys",
+        "Webhooks",
+        "Deliveries",
         "Groups",
         "Ledger checks",
         "Log entries",

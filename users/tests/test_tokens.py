@@ -393,5 +393,5 @@ def test_a_payment_looks_its_account_up_with_the_lock_and_not_before(asha, as_us
     with CaptureQueriesContext(connection) as queries:
         assert client.post("/wallet/debit/", {"amount": "1.00"}).status_code == 200
     asked = [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]]
-    written = ["WITH"] if connection.vendor == "postgresql" else ["UPDATE", "INSERT"]
+    written = ["WITH"] if connection.vendor == "postgresql" else ["UPDATE", "INSERT", "INSERT"]
     assert [verb for verb in asked if verb not in ("BEGIN", "COMMIT")] == ["SELECT", *written]

@@ -32,13 +32,13 @@ def prune() -> str:
 
 def test_nothing_that_still_counts_is_pruned(traces, monkeypatch):
     later(monkeypatch, hours=23)
-    assert prune() == "Removed 0 codes, 0 logins, 0 counters.\n"
+    assert prune() == "Removed 0 codes, 0 logins, 0 counters, 0 events.\n"
 
 
 def test_codes_and_counters_go_after_two_days(traces, monkeypatch):
     assert Counter.objects.filter(name=limits.COOLDOWN).exists()
     later(monkeypatch, days=4)
-    assert prune() == "Removed 1 code, 0 logins, 5 counters.\n"
+    assert prune() == "Removed 1 code, 0 logins, 5 counters, 0 events.\n"
     assert not OTP.objects.exists()
     assert not Counter.objects.exists()
 
