@@ -14,7 +14,9 @@ class WalletConfig(AppConfig):
 
 def create_wallet(instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
     """Every account has a wallet from birth, however it is made: accounts must not know about wallets."""
+    from transactions import events
     from wallet.models import Wallet
 
     if created and not raw:
-        Wallet.objects.create(user=instance)
+        wallet = Wallet.objects.create(user=instance)
+        events.record(events.Event.Type.WALLET_CREATED, wallet, at=wallet.created_at)

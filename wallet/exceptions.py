@@ -1,11 +1,13 @@
 """The rules of money: one class per rule, raised when it is broken. Whatever is raised, nothing moved,
 save where `OutcomeUnknown` says that nobody knows."""
 
+from typing import Any
+
 from lokanetra.errors import Problem
 
 
 class InsufficientFunds(Problem):
-    """Raised when the payer's wallet holds less than the amount."""
+    """Raised when less than the amount can be spent: the balance without what is held."""
 
     status_code = 400
     default_code = "insufficient_funds"
@@ -21,11 +23,15 @@ class SelfTransfer(Problem):
 
 
 class LimitExceeded(Problem):
-    """Raised when an amount is above the limit of one operation, or would lift the caller's wallet above its own."""
+    """Raised when an amount would break a limit of the caller's wallet, or for staff of the target. `limit` is told."""
 
     status_code = 400
     default_code = "limit_exceeded"
     default_detail = "This is more than is allowed."
+
+    def __init__(self, detail: str, limit: dict[str, Any]) -> None:
+        super().__init__(detail)
+        self.more = {"limit": limit}
 
 
 class SelfCreditDisabled(Problem):
@@ -37,8 +43,8 @@ class SelfCreditDisabled(Problem):
 
 
 class OwnWallet(Problem):
-    """Raised when staff, superusers too, would credit, debit or unfreeze their own wallet, or reverse a transaction of
-    which it is a side."""
+    """Raised when staff, superusers too, would credit, debit, unfreeze or set the tier of their own wallet, or reverse
+    a transaction of which it is a side, or close a hold that it pays."""
 
     status_code = 403
     default_code = "permission_denied"
@@ -69,20 +75,84 @@ class RecipientUnavailable(Problem):
     default_detail = "The receiver cannot take this payment."
 
 
+class PayerUnavailable(Problem):
+    """Raised when the payer of a hold, or who is asked for money, is frozen or deactivated."""
+
+    status_code = 409
+    default_code = "payer_unavailable"
+    default_detail = "The payer cannot make this payment."
+
+
+class HoldClosed(Problem):
+    """Raised when a hold was captured whole or for the last time, was voided, or is past its time."""
+
+    status_code = 409
+    default_code = "hold_closed"
+    default_detail = "This hold was captured or voided, or has expired."
+
+
+class CaptureExceedsHold(Problem):
+    """Raised when more would be captured than remains of the hold."""
+
+    status_code = 400
+    default_code = "capture_exceeds_hold"
+    default_detail = "Less than this remains of the hold."
+
+
+class NotThePayee(Problem):
+    """Raised when the payer would close a hold, or refund what he paid: it is the payee's to do."""
+
+    status_code = 403
+    default_code = "permission_denied"
+    default_detail = "Only the payee can do this."
+
+
+class RequestClosed(Problem):
+    """Raised when a request was paid, declined or cancelled, or is past its time."""
+
+    status_code = 409
+    default_code = "request_closed"
+    default_detail = "This request was paid, declined or cancelled, or has expired."
+
+
+class NotThePayer(Problem):
+    """Raised when who asks for money would pay or decline: it is the payer's to do."""
+
+    status_code = 403
+    default_code = "permission_denied"
+    default_detail = "Only the payer can do this."
+
+
+class NotTheRequester(Problem):
+    """Raised when who is asked for money would cancel: it is for who asks."""
+
+    status_code = 403
+    default_code = "permission_denied"
+    default_detail = "Only the requester can do this."
+
+
 class AlreadyReversed(Problem):
-    """Raised when a transaction was reversed before."""
+    """Raised when all of a transaction was given back before."""
 
     status_code = 409
     default_code = "already_reversed"
-    default_detail = "This transaction was reversed already."
+    default_detail = "All of this transaction was given back already."
+
+
+class RefundExceedsRemaining(Problem):
+    """Raised when more would be given back than remains of the transaction."""
+
+    status_code = 400
+    default_code = "refund_exceeds_remaining"
+    default_detail = "Less than this remains to be given back."
 
 
 class NotReversible(Problem):
-    """Raised when the transaction is itself a reversal."""
+    """Raised when the transaction is itself a reversal or a refund, or for a refund no transfer."""
 
     status_code = 409
     default_code = "not_reversible"
-    default_detail = "A reversal cannot be reversed."
+    default_detail = "This transaction cannot be given back."
 
 
 class KeyReused(Problem):
@@ -103,3 +173,7 @@ class OutcomeUnknown(Problem):
 
 # What any operation that moves money may answer.
 PAYING = (WalletFrozen, LimitExceeded, KeyReused, OutcomeUnknown)
+# What paying somebody, now or later, may answer.
+PAYING_SOMEBODY = (InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, *PAYING)
+# What giving back may answer.
+GIVING_BACK = (AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, *PAYING)

@@ -9,15 +9,21 @@ from typing import Any, TypeVar
 from django.db import Error, connection
 from django.db.transaction import atomic
 
-from lokanetra import database
+from lokanetra import database, metrics
 from lokanetra.errors import ServerBusy
 from wallet.exceptions import OutcomeUnknown
 
 # The key of two requests that locked different wallets meets in the index; one of them looks it up again.
-KEY_CONSTRAINT = "transactions_transaction_key_once"
+KEY_CONSTRAINT = "wallet_key_pkey"
 MOST_TRIES = 3
+REASONS = {"40P01": "deadlock", "55P03": "lock_timeout", "40001": "serialization"}
 # Seconds; enough to let the other one finish, random so that two do not meet again.
 LONGEST_PAUSE = 0.05
+
+
+class InTheWay(Exception):
+    """Raised inside an operation that another one, or midnight, was in the way of: it is to be repeated as a whole."""
+
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
@@ -36,10 +42,12 @@ def all_or_nothing(operation: Operation) -> Operation:
             attempt += 1
             try:
                 return _once(operation, *args, **kwargs)
-            except Error as fault:
+            except (Error, InTheWay) as fault:
                 if _is_conflict(fault) and attempt < MOST_TRIES:
+                    metrics.retried(_reason(fault))
                     time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
                 elif not renewed and database.renew_connection(fault):
+                    metrics.retried("connection")
                     renewed = True
                 elif database.is_away(fault) or _is_conflict(fault):
                     raise ServerBusy from fault
@@ -63,8 +71,17 @@ def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return result
 
 
-def _is_conflict(fault: Error) -> bool:
+def _is_conflict(fault: Exception) -> bool:
+    if isinstance(fault, InTheWay):
+        return True
     if database.is_conflict(fault):
         connection.errors_occurred = False  # it was told no, and is as good as before
         return True
     return KEY_CONSTRAINT in str(fault)
+
+
+def _reason(fault: Exception) -> str:
+    """What was in the way, for whoever watches."""
+    if isinstance(fault, InTheWay):
+        return "in_the_way"
+    return REASONS.get(database.sqlstate(fault), "key")

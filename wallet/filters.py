@@ -7,7 +7,7 @@ from unfold.contrib.filters.admin import RangeNumericFilter
 
 from lokanetra.admin import StrictRange
 from lokanetra.filters import Choice, Ordering, Search
-from wallet.models import Wallet, WalletQuerySet
+from wallet.models import ExpiringQuerySet, Hold, PaymentRequest, Wallet, WalletQuerySet
 from wallet.money import AmountFormField
 
 
@@ -38,3 +38,41 @@ class WalletFilter(django_filters.FilterSet):
 
     def by_text(self, rows: WalletQuerySet, name: str, value: Any) -> WalletQuerySet:
         return rows.matching(value)
+
+
+class StatusFilter(django_filters.FilterSet):
+    """By what things that expire are at this moment."""
+
+    def with_status(self, rows: ExpiringQuerySet, name: str, value: Any) -> ExpiringQuerySet:
+        return rows.with_status(value)
+
+
+class OneSideFilter(StatusFilter):
+    """For one side of them, as `visible_to` gives them."""
+
+    direction = Choice(field_name="direction", choices=[("IN", "IN"), ("OUT", "OUT")])
+
+
+class BothSidesFilter(StatusFilter):
+    search = Search(
+        method="by_text", label="How a username or phone number of either side begins, or the last digits of a phone."
+    )
+
+    def by_text(self, rows: ExpiringQuerySet, name: str, value: Any) -> ExpiringQuerySet:
+        return rows.matching(value)
+
+
+class HoldFilter(OneSideFilter):
+    status = Choice(method="with_status", choices=Hold.Status.choices)
+
+
+class StaffHoldFilter(BothSidesFilter):
+    status = Choice(method="with_status", choices=Hold.Status.choices)
+
+
+class PaymentRequestFilter(OneSideFilter):
+    status = Choice(method="with_status", choices=PaymentRequest.Status.choices)
+
+
+class StaffPaymentRequestFilter(BothSidesFilter):
+    status = Choice(method="with_status", choices=PaymentRequest.Status.choices)

@@ -4,9 +4,12 @@ An operation is one durable transaction (`faults.py`) of the same steps. Each ha
 `rules.py`:
 
 1. lock the wallets that take part, in the order of their primary keys, with one query: `lock_own`, `lock_pair`, ...;
+   what is locked is free of holds that are over, and counts today;
 2. look the idempotency key up: `replay` gives the first receipt, whatever has become of the wallets since;
 3. check the rules on the locked rows, and nowhere else;
-4. `post`: write the balances and the ledger row, where the database can in one statement.
+4. `post`: write the wallets, the ledger row and the key, where the database can in one statement. For holds, which move
+   nothing yet, `set_aside`, `capture` and `release`. For requests for money, whose row is locked after the wallets
+   (`lock_request`), `ask`, `pay` and `close`.
 
 Amounts are in rupees.
 """
@@ -14,22 +17,25 @@ Amounts are in rupees.
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
+from lokanetra import days
 from lokanetra.prepared import Prepared, Slot, rows_of
-from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
+from transactions import events
+from transactions.models import CREDIT, DEBIT, TRANSFER, Event, Transaction
 from users import audit
 from users.models import UserProfile
-from wallet import rules
-from wallet.exceptions import KeyReused
-from wallet.models import Wallet
-from wallet.money import in_paise, show
+from wallet import books, limits, rules
+from wallet.exceptions import KeyReused, RecipientNotFound
+from wallet.faults import InTheWay
+from wallet.models import Hold, Key, PaymentRequest, Tier, Wallet
+from wallet.money import show
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,20 @@ class Request:
     to: str | None = None
     transaction_id: int | None = None
     token_version: int | None = None
+    hold_id: int | None = None
+    expires_in: int | None = None
+    final: bool | None = None
+    request_id: int | None = None
 
     @property
-    def hash(self) -> str | None:
-        if self.key is None:
-            return None
+    def hash(self) -> str:
+        """Of all that makes it another request. What is stored must stay what it is, for keys are good for ever: what
+        joined later is told only where it is there."""
         amount = None if self.amount is None else show(self.amount)
-        told = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
+        told: list[Any] = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
+        later = [self.hold_id, self.expires_in, self.final]
+        told += later if any(later) else []
+        told += [{"request": self.request_id}] if self.request_id else []
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -78,14 +91,19 @@ def _locking(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
     return wallets.select_related("user").select_for_update(no_key=True, of=("self", "user")).order_by("pk")
 
 
-OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Slot("user_id"))))
+# What a payment asks of wallets and accounts; what else there is would be read where it is asked for.
+ASKED = [field.name for field in Wallet._meta.concrete_fields if field.name != "created_at"]
+ASKED += [f"user__{name}" for name in ("username", "phone_number", "is_active", "token_version")]
+OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Slot("user_id"))).only(*ASKED))
 PAYER_OR_RECEIVER = Q(pk=Slot("user_id")) | Q(phone_number=Slot("to"))
-PAIR = Prepared(lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))))
+PAIR = Prepared(
+    lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))).only(*ASKED)
+)
 
 
 def lock_own(request: Request) -> Wallet:
     """The caller's own wallet. Raises TokenNotValid when the caller is out."""
-    return _callers(OWN(user_id=request.user_id), request)
+    return _callers(_ready(OWN(user_id=request.user_id)), request)
 
 
 def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
@@ -93,21 +111,42 @@ def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
 
     Raises TokenNotValid when the caller is out.
     """
-    wallets = PAIR(user_id=request.user_id, to=request.to)
+    wallets = _ready(PAIR(user_id=request.user_id, to=request.to))
     payer = _callers(wallets, request)
     return payer, next((wallet for wallet in wallets if wallet.user.phone_number == request.to), None)
 
 
 def lock_wallet(wallet_id: int | None) -> Wallet:
     """Anybody's wallet, for staff. Raises Http404."""
-    return _locking(Wallet.objects.filter(pk=wallet_id or 0)).first() or _nothing()
+    return lock_wallets(wallet_id)[0] or _nothing()
 
 
-def lock_sides(original: Transaction) -> tuple[Wallet | None, Wallet | None]:
-    """The wallets of a transaction's sender and receiver; None for the world outside."""
-    sides = Wallet.objects.filter(pk__in=[original.sender_id, original.receiver_id])
-    wallets = {wallet.pk: wallet for wallet in _locking(sides)}
-    return wallets.get(original.sender_id or 0), wallets.get(original.receiver_id or 0)
+def lock_phone(request: Request) -> Wallet:
+    """The wallet of the number `to`, for staff; where nobody has the number now, the one that the key stands for.
+
+    Raises RecipientNotFound.
+    """
+    wallets = _ready(list(_locking(Wallet.objects.filter(user__phone_number=request.to))))
+    if wallets:
+        return wallets[0]
+    found = find(request)
+    if found is None:
+        raise RecipientNotFound
+    first = Transaction.objects.get(pk=found.transaction or 0)
+    return lock_wallet(first.receiver_id or first.sender_id)
+
+
+def lock_wallets(*ids: int | None) -> list[Wallet | None]:
+    """These wallets, in this order; None for the world outside."""
+    found = _ready(list(_locking(Wallet.objects.filter(pk__in=[pk or 0 for pk in ids]))))
+    by_id = {wallet.pk: wallet for wallet in found}
+    return [by_id.get(pk or 0) for pk in ids]
+
+
+def lock_request(request_id: int) -> PaymentRequest:
+    """A request for money, as it is now. Wallets that are needed too are locked before."""
+    rows = PaymentRequest.objects.with_accounts().select_for_update(no_key=True, of=("self",))
+    return rows.get(pk=request_id)
 
 
 def _callers(locked: list[Wallet], request: Request) -> Wallet:
@@ -121,27 +160,105 @@ def _nothing() -> NoReturn:
     raise Http404
 
 
+def _ready(locked: list[Wallet]) -> list[Wallet]:
+    today = clock.today()
+    for wallet in locked:
+        limits.roll(wallet, today)
+        if wallet.held:
+            _free_due(wallet)
+    return locked
+
+
+def _free_due(wallet: Wallet) -> None:
+    freed = books.free_due(wallet)
+    wallet.due = Decimal(0)
+    if freed:
+        wallet.held -= sum(freed.values())
+        wallet.save(update_fields=["held"])
+        for hold in Hold.objects.with_accounts().filter(pk__in=freed).order_by("expires_at", "pk"):
+            events.record(Event.Type.HOLD_EXPIRED, hold, at=hold.expires_at)
+
+
+# --- The time -----------------------------------------------------------------------------------------
+
+
+class Clock:
+    """The database's, as far as it is known. A payment is counted on the day of its row, by the clock of the database;
+    where that is another day than was thought, the operation is repeated."""
+
+    ahead = timedelta(0)
+
+    def today(self) -> date:
+        return days.day_of(timezone.now() + self.ahead)
+
+    def now(self) -> datetime:
+        """This moment, asked of the database."""
+        return books.now()
+
+    def set_by(self, moment: datetime) -> None:
+        self.ahead = moment - timezone.now()
+
+
+clock = Clock()
+
+
 # --- 2: the key -------------------------------------------------------------------------------------
 
-FIND_BY_KEY = Prepared(
-    lambda: Transaction.objects.with_accounts().filter(initiated_by=Slot("user_id"), idempotency_key=Slot("key"))
-)
+FIND_KEY = "SELECT request_hash, transaction_id, hold_id, request_id FROM wallet_key WHERE user_id = %s AND key = %s"
 
 
-def replay(request: Request, wallet: Wallet) -> Receipt | None:
-    """The receipt of the first request with this key, for this wallet; None where there was none.
+class Made(NamedTuple):
+    """The id of what a request made: one of these."""
+
+    transaction: int | None
+    hold: int | None
+    request: int | None
+
+
+def find(request: Request) -> Made | None:
+    """What the first request with this key made; None where there was none.
 
     Raises KeyReused when the key stands for another request of the user.
     """
-    found = FIND_BY_KEY(user_id=request.user_id, key=request.key) if request.key is not None else []
+    found = rows_of(FIND_KEY, [request.user_id, request.key]) if request.key is not None else []
     if not found:
         return None
-    (first,) = found
-    if first.request_hash != request.hash:
+    ((request_hash, *made),) = found
+    if request_hash != request.hash:
         raise KeyReused
-    balance = first.sender_balance if first.sender_id == wallet.pk else first.receiver_balance
+    return Made(*made)
+
+
+def replay(request: Request, wallet: Wallet) -> Receipt | None:
+    """The receipt of the first request with this key, for this wallet; None where there was none. Raises KeyReused."""
+    found = find(request)
+    if found is None:
+        return None
+    first = Transaction.objects.with_accounts().get(pk=found.transaction or 0)
+    is_payers = first.sender_id == wallet.pk or first.receiver_id is None  # the number may be another's by now
+    balance = first.sender_balance if is_payers else first.receiver_balance
     assert balance is not None
     return Receipt(first, balance, replayed=True)
+
+
+def replay_hold(request: Request) -> Hold | None:
+    """The hold of the first request with this key, as it is now; None where there was none. Raises KeyReused."""
+    found = find(request)
+    if found is None:
+        return None
+    hold = Hold.objects.with_accounts().get(pk=found.hold or 0)
+    hold.replayed = True
+    return hold
+
+
+def replay_request(request: Request) -> PaymentRequest | None:
+    """The same for a request for money."""
+    found = find(request)
+    if found is None:
+        return None
+    asked = PaymentRequest.objects.with_accounts().get(pk=found.request or 0)
+    asked.replayed = True
+    return asked
 
 
 # --- 4: the books -----------------------------------------------------------------------------------
@@ -153,15 +270,20 @@ def post(
     receiver: Wallet | None,
     *,
     receipt_for: Wallet,
+    amount: Decimal | None = None,
     reverses: Transaction | None = None,
+    hold: Hold | None = None,
 ) -> Receipt:
-    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write it down."""
-    amount = reverses.amount if reverses else request.amount
+    """Move the amount, by default the request's, from the payer to the receiver (None: the world outside), both locked,
+    and write it down."""
+    amount = amount or request.amount
     assert amount
     if payer:
         payer.balance -= amount
     if receiver:
         receiver.balance += amount
+    if reverses is None:
+        limits.count(payer, receiver, amount)
     row = Transaction(
         transaction_type=_type_of(payer, receiver),
         sender=payer,
@@ -171,18 +293,133 @@ def post(
         receiver_balance=receiver.balance if receiver else None,
         remarks=request.remarks,
         initiated_by_id=request.user_id,
-        idempotency_key=request.key,
-        request_hash=request.hash,
         reverses=reverses,
+        hold=hold,
     )
-    _write(row, [wallet for wallet in (payer, receiver) if wallet])
+    wallets = [wallet for wallet in (payer, receiver) if wallet]
+    books.write(row, wallets, (request.key, request.hash) if request.key is not None else None)
+    _check_day(row, wallets)
     return Receipt(row, receipt_for.balance)
+
+
+def set_aside(request: Request, payer: Wallet, payee: Wallet, at: datetime) -> Hold:
+    """Open a hold of the request's amount on the payer's locked wallet."""
+    assert request.amount and request.expires_in
+    hold = Hold(
+        payer=payer,
+        payee=payee,
+        amount=request.amount,
+        remarks=request.remarks,
+        created_at=at,
+        expires_at=at + timedelta(seconds=request.expires_in),
+    )
+    payer.held += request.amount
+    payer.save(update_fields=["held"])
+    hold.save()
+    events.record(Event.Type.HOLD_OPENED, hold, at=at)
+    _keep(request, hold=hold)
+    return hold
+
+
+def capture(request: Request, hold: Hold, payer: Wallet, payee: Wallet, amount: Decimal) -> Receipt:
+    """Move so much of a hold to its payee, both wallets locked. The last capture frees what remains."""
+    remaining = hold.amount - hold.captured
+    is_last = bool(request.final) or amount == remaining
+    payer.held -= remaining if is_last else amount
+    receipt = post(request, payer, payee, receipt_for=payee, amount=amount, hold=hold)
+    hold.captured += amount
+    if is_last:
+        hold.status, hold.closed_at = Hold.Status.CAPTURED, receipt.transaction.timestamp
+    hold.save(update_fields=["captured", "status", "closed_at"])
+    events.record(Event.Type.HOLD_CAPTURED, hold, at=receipt.transaction.timestamp)
+    return receipt
+
+
+def release(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
+    """Void a hold: what remains of it can be spent again. The payer's wallet is locked."""
+    payer.held -= hold.amount - hold.captured
+    payer.save(update_fields=["held"])
+    hold.status, hold.closed_at = Hold.Status.VOIDED, at
+    hold.save(update_fields=["status", "closed_at"])
+    events.record(Event.Type.HOLD_VOIDED, hold, at=at)
+    _keep(request, hold=hold)
+    return hold
+
+
+def ask(request: Request, requester: Wallet, payer: Wallet, at: datetime) -> PaymentRequest:
+    """Ask the payer for the request's amount. Both wallets are locked, so that what they have open can be counted."""
+    assert request.amount and request.expires_in
+    asked = PaymentRequest(
+        requester=requester,
+        payer=payer,
+        amount=request.amount,
+        remarks=request.remarks,
+        created_at=at,
+        expires_at=at + timedelta(seconds=request.expires_in),
+    )
+    asked.save()
+    events.record(Event.Type.REQUEST_CREATED, asked, at=at)
+    _keep(request, request=asked)
+    return asked
+
+
+def pay(request: Request, asked: PaymentRequest, payer: Wallet, requester: Wallet) -> Receipt:
+    """Move what was asked for, both wallets and then the row locked."""
+    receipt = post(request, payer, requester, receipt_for=payer)
+    _end(asked, PaymentRequest.Status.PAID, receipt.transaction.timestamp, receipt.transaction)
+    return receipt
+
+
+def close(request: Request, asked: PaymentRequest, status: PaymentRequest.Status, at: datetime) -> PaymentRequest:
+    """Decline or cancel a request for money, whose row is locked."""
+    _end(asked, status, at)
+    _keep(request, request=asked)
+    return asked
+
+
+def expire_requests(most: int) -> int:
+    """Close so many requests for money that are over, those first that have been for longest: how many. Those that
+    somebody else is at are left to him."""
+    due = PaymentRequest.objects.due(clock.now()).with_accounts().order_by("expires_at", "pk")
+    found = due.select_for_update(no_key=True, of=("self",), skip_locked=True)[:most]
+    for asked in found:
+        _end(asked, PaymentRequest.Status.EXPIRED, asked.expires_at)
+    return len(found)
 
 
 def set_status(wallet: Wallet, status: Wallet.Status) -> None:
     """Freeze or unfreeze a locked wallet."""
+    if wallet.status == status:
+        return
     wallet.status = status
     wallet.save(update_fields=["status"])
+    is_frozen = status == Wallet.Status.FROZEN
+    events.record(Event.Type.WALLET_FROZEN if is_frozen else Event.Type.WALLET_UNFROZEN, wallet, at=clock.now())
+
+
+def set_tier(wallet: Wallet, tier: Tier | None) -> None:
+    """Give a locked wallet another tier, or none."""
+    wallet.tier = tier
+    wallet.save(update_fields=["tier"])
+
+
+def _check_day(row: Transaction, wallets: list[Wallet]) -> None:
+    if days.day_of(row.timestamp) != wallets[0].day:
+        clock.set_by(row.timestamp)
+        raise InTheWay
+
+
+def _end(
+    asked: PaymentRequest, status: PaymentRequest.Status, at: datetime, transaction: Transaction | None = None
+) -> None:
+    asked.status, asked.closed_at, asked.transaction = status, at, transaction
+    asked.save(update_fields=["status", "closed_at", "transaction"])
+    events.record(Event.Type(f"request.{status.lower()}"), asked, at=at)
+
+
+def _keep(request: Request, /, **made: Hold | PaymentRequest) -> None:
+    if request.key is not None:
+        Key.objects.create(user_id=request.user_id, key=request.key, request_hash=request.hash, **made)
 
 
 def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
@@ -191,54 +428,11 @@ def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
     return DEBIT if payer else CREDIT
 
 
-# In so many words, for Django takes longer to build them than the database to do them. A single wallet is both the one
-# and the other.
-BALANCES = """
-    UPDATE wallet_wallet SET balance = CASE id WHEN %s THEN CAST(%s AS bigint) ELSE CAST(%s AS bigint) END
-    WHERE id IN (%s, %s)
-"""
-FIELDS = [field for field in Transaction._meta.concrete_fields if not field.primary_key]
-COLUMNS = [str(field.column) for field in FIELDS]
-TIME_AT = COLUMNS.index("timestamp")
-# A row's time: by the clock of the database where there is one, for servers' clocks differ, and never before the last
-# row of either wallet, for clocks are set back. Only where one was is it worth looking for those rows.
-NEWEST = "(SELECT timestamp FROM transactions_transaction ORDER BY timestamp DESC, id DESC LIMIT 1)"
-LAST = 2 * [
-    f"(SELECT timestamp FROM transactions_transaction WHERE {side} = %s ORDER BY id DESC LIMIT 1)"  # noqa: S608
-    for side in ("sender_id", "receiver_id")
-]
-TIME = f"""
-    CASE WHEN clock_timestamp() >= {NEWEST} THEN clock_timestamp()
-         ELSE GREATEST(clock_timestamp(), {", ".join(LAST)}) END
-"""
-TIME_ON_SQLITE = "MAX(%s, " + ", ".join(f"COALESCE({last}, '')" for last in LAST) + ")"
-ROW, ROW_ON_SQLITE = [
-    f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join(time if column == 'timestamp' else '%s' for column in COLUMNS)}) RETURNING id, timestamp"
-    for time in (TIME, TIME_ON_SQLITE)
-]
-BALANCES_AND_ROW = f"WITH balances AS ({BALANCES}) {ROW}"  # every round trip is made while others wait for the locks
-
-
-def _write(row: Transaction, wallets: list[Wallet]) -> None:
-    """Their balances, and the row, which gets its id and its time."""
-    first, last = wallets[0], wallets[-1]
-    balances = [first.pk, in_paise(first.balance), in_paise(last.balance), first.pk, last.pk]
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in FIELDS]
-    values[TIME_AT : TIME_AT + 1] = [first.pk, first.pk, last.pk, last.pk]
-    if connection.vendor == "postgresql":
-        ((row.pk, row.timestamp),) = rows_of(BALANCES_AND_ROW, balances + values)
-    else:
-        ops: Any = connection.ops
-        values.insert(TIME_AT, ops.adapt_datetimefield_value(timezone.now()))
-        rows_of(BALANCES, balances)
-        ((row.pk, moment),) = rows_of(ROW_ON_SQLITE, values)
-        row.timestamp = ops.convert_datetimefield_value(moment, None, connection)
-    row._state.adding = False
-
-
-def audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> Receipt:
-    """Staff moved money that is not theirs: who, what, why, and the balances before and after."""
+def audited(
+    receipt: Receipt, request: Request, *, on: Wallet | Transaction | Hold, reason: str | None = None
+) -> Receipt:
+    """Staff moved money that is not theirs: who, what, why (by default the remarks), and the balances before and
+    after."""
     row = receipt.transaction
     before, after = {}, {}
     if row.sender_balance is not None:
@@ -253,6 +447,6 @@ def audited(receipt: Receipt, request: Request, *, on: Wallet | Transaction) -> 
         after=after,
         amount=show(row.amount),
         transaction=row.pk,
-        reason=request.remarks,
+        reason=request.remarks if reason is None else reason,
     )
     return receipt

@@ -1,11 +1,54 @@
-"""Where money is. Nothing here changes a balance: `ledger.py` does."""
+"""Where money is, what is set aside of it, and who asks for it. Nothing here changes a balance: `ledger.py` does."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, F, OuterRef, Q, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.functional import cached_property
 
+from lokanetra.prepared import QuicklyRead
 from users.models import UserProfile
 from wallet.money import MoneyField
+
+# The day of a wallet that nothing was ever counted of.
+NEVER = date(1970, 1, 1)
+# What is left of holds, in a query.
+LEFT = ExpressionWrapper(Sum("amount") - Sum("captured"), output_field=MoneyField())
+
+
+class Tier(models.Model):
+    """What wallets of a kind may do, in rupees; empty is no limit. Superusers make them.
+
+    Days and months are those of `TIME_ZONE`. Out are debits, transfers and captures, and what is held now; in are
+    credits, transfers and captures. Refunds and reversals count nowhere.
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    max_amount = MoneyField(null=True, blank=True, help_text="At once.")
+    max_balance = MoneyField(null=True, blank=True, help_text="In the wallet.")
+    daily_out = MoneyField(null=True, blank=True, help_text="Out in a day.")
+    monthly_out = MoneyField(null=True, blank=True, help_text="Out in a month.")
+    monthly_in = MoneyField(null=True, blank=True, help_text="Into it in a month.")
+    daily_count = models.PositiveIntegerField(null=True, blank=True, help_text="Payments out in a day.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(name=f"wallet_tier_{name}_not_negative", condition=Q(**{f"{name}__gte": 0}))
+            for name in ("max_amount", "max_balance", "daily_out", "monthly_out", "monthly_in", "daily_count")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class WalletQuerySet(models.QuerySet["Wallet"]):
@@ -13,9 +56,23 @@ class WalletQuerySet(models.QuerySet["Wallet"]):
         """Wallets of accounts whose username or phone number begins with `text`, or whose number ends with it."""
         return self.filter(user__in=UserProfile.objects.matching(text).values("pk"))
 
+    def one(self, pk: int) -> "Wallet":
+        """A wallet with its account. Raises Http404."""
+        return get_object_or_404(self.select_related("user"), pk=pk)
 
-class Wallet(models.Model):
-    """One account's money. Every account has one from birth; `balance` is in rupees and is what its rows say."""
+    def for_staff(self) -> "WalletQuerySet":
+        """With accounts, tiers, and what is due of the holds, in the same query."""
+        due = Hold.objects.due().filter(payer=OuterRef("pk")).order_by().values("payer").values(left=LEFT)
+        nothing = Value(0, output_field=MoneyField())
+        return self.select_related("user", "tier").annotate(due=Coalesce(Subquery(due), nothing))
+
+
+class Wallet(QuicklyRead):
+    """One account's money. Every account has one from birth; `balance` is in rupees and is what its rows say.
+
+    Of the balance `held` is set aside for the payees of holds. What went out on `day` and in its month, and came in in
+    that month, is counted beside it, whether or not a limit asks for it.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "ACTIVE"
@@ -25,6 +82,13 @@ class Wallet(models.Model):
     balance = MoneyField(default=0)
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
+    tier = models.ForeignKey(Tier, models.PROTECT, null=True, related_name="+", db_index=False)
+    held = MoneyField(default=0, db_default=0)
+    day = models.DateField(default=NEVER, db_default=NEVER)
+    out_day = MoneyField(default=0, db_default=0)
+    count_day = models.PositiveIntegerField(default=0, db_default=0)
+    out_month = MoneyField(default=0, db_default=0)
+    in_month = MoneyField(default=0, db_default=0)
 
     objects = WalletQuerySet.as_manager()
 
@@ -34,9 +98,19 @@ class Wallet(models.Model):
         constraints = [
             models.CheckConstraint(name="wallet_wallet_balance_not_negative", condition=Q(balance__gte=0)),
             models.CheckConstraint(name="wallet_wallet_status_known", condition=Q(status__in=["ACTIVE", "FROZEN"])),
+            models.CheckConstraint(
+                name="wallet_wallet_held_within_balance", condition=Q(held__gte=0, held__lte=F("balance"))
+            ),
+            models.CheckConstraint(
+                name="wallet_wallet_sums_not_negative",
+                condition=Q(out_day__gte=0, count_day__gte=0, out_month__gte=F("out_day"), in_month__gte=0),
+            ),
         ]
         # None on the balance: an index there would have to be rewritten with every payment.
-        indexes = [models.Index(fields=["created_at", "id"], name="wallet_wallet_by_age")]
+        indexes = [
+            models.Index(fields=["created_at", "id"], name="wallet_wallet_by_age"),
+            models.Index(fields=["tier"], name="wallet_wallet_by_tier", condition=Q(tier__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"wallet {self.pk}"
@@ -44,6 +118,257 @@ class Wallet(models.Model):
     @property
     def is_frozen(self) -> bool:
         return self.status == self.Status.FROZEN
+
+    @cached_property
+    def due(self) -> Decimal:
+        """What is set aside for holds that are over, though nobody closed them yet."""
+        return Hold.objects.due().left_of(self) if self.held else Decimal(0)
+
+    @property
+    def held_now(self) -> Decimal:
+        """What is set aside at this moment."""
+        return self.held - self.due
+
+    @property
+    def available(self) -> Decimal:
+        """What can be spent."""
+        return self.balance - self.held_now
+
+
+# What expired is called in every kind of thing that does.
+EXPIRED = "EXPIRED"
+Row = TypeVar("Row", bound="Expiring")
+
+
+class ExpiringQuerySet(models.QuerySet[Row]):
+    def due(self, now: datetime | None = None) -> Self:
+        """Over, and not closed yet."""
+        return self.filter(status=self.model.OPEN, expires_at__lte=now or timezone.now())
+
+    def with_status(self, status: str) -> Self:
+        """Those that are open, EXPIRED, ... at this moment."""
+        now = timezone.now()
+        if status == self.model.OPEN:
+            return self.filter(status=status, expires_at__gt=now)
+        if status == EXPIRED:
+            return self.filter(Q(status=status) | Q(status=self.model.OPEN, expires_at__lte=now))
+        return self.filter(status=status)
+
+    def visible_to(self, user: UserProfile) -> list[Self]:
+        """Those of which the user is a side: each is one range of an index."""
+        rows = self.with_accounts()
+        return [
+            rows.filter(**{side: user.wallet}).annotate(direction=models.Value(direction))
+            for side, direction in self.model.SIDES.items()
+        ]
+
+    def newest_open_of(self, wallet: Wallet, count: int) -> list[Row]:
+        """The last of which the wallet is a side, and that are open at this moment, newest first."""
+        sides = [side.with_status(self.model.OPEN) for side in self.visible_to(wallet.user)]
+        found = [row for side in sides for row in side.order_by("-pk")[:count]]
+        return sorted(found, key=lambda row: -row.pk)[:count]
+
+    def one_visible_to(self, user: UserProfile, pk: int) -> Row:
+        """One of which the user is a side. Raises Http404."""
+        found = [row for side in self.visible_to(user) for row in side.filter(pk=pk)]
+        if not found:
+            raise Http404
+        return found[0]
+
+    def with_accounts(self) -> Self:
+        return self.select_related(*(f"{side}__user" for side in self.model.SIDES))
+
+    def matching(self, text: str) -> Self:
+        """Those of wallets that the text finds, on either side."""
+        wallets = Wallet.objects.matching(text).values("pk")
+        return self.filter(reduce(or_, (Q(**{f"{side}__in": wallets}) for side in self.model.SIDES)))
+
+
+class Expiring(models.Model):
+    """What is open between a payer and another wallet until its time. Amounts are in rupees.
+
+    After `expires_at` it is over, though its row may say that it is open until somebody closes it: `state` knows.
+    """
+
+    # Seconds.
+    LEAST_TIME, USUAL_TIME, MOST_TIME = 60, 7 * 24 * 3600, 30 * 24 * 3600
+    # The status that is not the end, and its wallets with what the money is to each.
+    OPEN: ClassVar[str]
+    SIDES: ClassVar[dict[str, str]]
+
+    payer = models.ForeignKey(Wallet, models.PROTECT, related_name="+", db_index=False)
+    amount = MoneyField()
+    status: Any
+    remarks = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+
+    direction: str | None
+    replayed = False  # whether a request for it was there before
+
+    class Meta:
+        abstract = True
+
+    def is_due(self, now: datetime) -> bool:
+        return self.status == self.OPEN and self.expires_at <= now
+
+    @property
+    def state(self) -> str:
+        """Its status at this moment."""
+        return EXPIRED if self.is_due(timezone.now()) else self.status
+
+    @property
+    def ended_at(self) -> datetime | None:
+        return self.expires_at if self.is_due(timezone.now()) else self.closed_at
+
+    def seen_by(self, user_id: int) -> Self:
+        """Itself, with what the money is to the user: OUT or IN, None for who is no side of it."""
+        own = [direction for side, direction in self.SIDES.items() if getattr(self, side).user_id == user_id]
+        self.direction = own[0] if own else None
+        return self
+
+
+class HoldQuerySet(ExpiringQuerySet["Hold"]):
+    def left_of(self, payer: Wallet) -> Decimal:
+        """How much is left of those of one payer."""
+        return self.filter(payer=payer).aggregate(left=LEFT)["left"] or Decimal(0)
+
+
+class Hold(Expiring):
+    """Money set aside for one payee: it stays the payer's, but cannot be spent otherwise."""
+
+    class Status(models.TextChoices):
+        OPEN = "OPEN"
+        CAPTURED = "CAPTURED"
+        VOIDED = "VOIDED"
+        EXPIRED = EXPIRED
+
+    OPEN, SIDES = Status.OPEN, {"payer": "OUT", "payee": "IN"}
+
+    payee = models.ForeignKey(Wallet, models.PROTECT, related_name="+", db_index=False)
+    captured = MoneyField(default=0)
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.OPEN)
+
+    objects = HoldQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(name="wallet_hold_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="wallet_hold_captured_within_amount", condition=Q(captured__gte=0, captured__lte=F("amount"))
+            ),
+            models.CheckConstraint(name="wallet_hold_two_wallets", condition=~Q(payer=F("payee"))),
+            models.CheckConstraint(name="wallet_hold_ends_after_it_began", condition=Q(expires_at__gt=F("created_at"))),
+            models.CheckConstraint(
+                name="wallet_hold_closed_or_open",
+                condition=Q(status="OPEN", closed_at=None, captured__lt=F("amount"))
+                | Q(status="CAPTURED", closed_at__isnull=False, captured__gt=0)
+                | Q(status__in=["VOIDED", "EXPIRED"], closed_at__isnull=False, captured__lt=F("amount")),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["payer", "-id"], name="wallet_hold_by_payer"),
+            models.Index(fields=["payee", "-id"], name="wallet_hold_by_payee"),
+            models.Index(fields=["payer", "expires_at"], name="wallet_hold_open", condition=Q(status="OPEN")),
+            models.Index(fields=["expires_at"], name="wallet_hold_due", condition=Q(status="OPEN")),
+        ]
+
+    def __str__(self) -> str:
+        return f"hold {self.pk}"
+
+    @property
+    def remaining(self) -> Decimal:
+        """What can still be captured."""
+        return self.amount - self.captured if self.state == self.OPEN else Decimal(0)
+
+
+class PaymentRequestQuerySet(ExpiringQuerySet["PaymentRequest"]):
+    def open_between(self, requester: Wallet, payer: Wallet, now: datetime) -> Self:
+        """Those of one requester to one payer, which end first before the others."""
+        pending = self.filter(requester=requester, payer=payer, status=PaymentRequest.OPEN, expires_at__gt=now)
+        return pending.order_by("expires_at")
+
+    def newest_but(self, count: int, requester: Wallet) -> "PaymentRequest | None":
+        """The requester's newest but so many."""
+        return self.filter(requester=requester).order_by("-pk")[count : count + 1].first()
+
+
+class PaymentRequest(Expiring):
+    """Money that one asks another for: nothing is set aside. `transaction` is the transfer that paid it."""
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"
+        PAID = "PAID"
+        DECLINED = "DECLINED"
+        CANCELLED = "CANCELLED"
+        EXPIRED = EXPIRED
+
+    OPEN, SIDES = Status.PENDING, {"payer": "OUT", "requester": "IN"}
+
+    requester = models.ForeignKey(Wallet, models.PROTECT, related_name="+", db_index=False)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    transaction = models.OneToOneField("transactions.Transaction", models.PROTECT, null=True, related_name="+")
+
+    objects = PaymentRequestQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(name="wallet_paymentrequest_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(name="wallet_paymentrequest_two_wallets", condition=~Q(payer=F("requester"))),
+            models.CheckConstraint(
+                name="wallet_paymentrequest_ends_after_it_began", condition=Q(expires_at__gt=F("created_at"))
+            ),
+            models.CheckConstraint(
+                name="wallet_paymentrequest_closed_or_pending",
+                condition=Q(status="PENDING", closed_at=None, transaction=None)
+                | Q(status="PAID", closed_at__isnull=False, transaction__isnull=False)
+                | Q(status__in=["DECLINED", "CANCELLED", "EXPIRED"], closed_at__isnull=False, transaction=None),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["payer", "-id"], name="wallet_request_by_payer"),
+            models.Index(fields=["requester", "-id"], name="wallet_request_by_requester"),
+            models.Index(
+                fields=["requester", "payer", "expires_at"],
+                name="wallet_request_open",
+                condition=Q(status="PENDING"),
+            ),
+            models.Index(fields=["expires_at"], name="wallet_request_due", condition=Q(status="PENDING")),
+        ]
+
+    def __str__(self) -> str:
+        return f"payment request {self.pk}"
+
+
+class Key(models.Model):
+    """One idempotency key: of all operations of its user it stands for one request, and what came of it, for ever."""
+
+    pk: Any = models.CompositePrimaryKey("user", "key")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64)
+    transaction = models.ForeignKey(
+        "transactions.Transaction", models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    hold = models.ForeignKey(Hold, models.PROTECT, null=True, related_name="+", db_index=False)
+    request = models.ForeignKey(PaymentRequest, models.PROTECT, null=True, related_name="+", db_index=False)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                name="wallet_key_of_one_thing",
+                condition=Q(transaction__isnull=False, hold=None, request=None)
+                | Q(transaction=None, hold__isnull=False, request=None)
+                | Q(transaction=None, hold=None, request__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"key {self.key}"
 
 
 class LedgerCheck(models.Model):

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from rest_framework import serializers
@@ -13,9 +14,12 @@ DECIMAL_PLACES = 2
 # 18 digits of paise fit a 64-bit integer with room for sums.
 MAX_DIGITS = 18
 PAISA = Decimal("0.01")
-RUPEES_END = 10 ** (MAX_DIGITS - DECIMAL_PLACES)
+RUPEES_END = Decimal(10 ** (MAX_DIGITS - DECIMAL_PLACES))
+PAISE = 10**DECIMAL_PLACES
 
 SPELLING = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?", re.ASCII)
+# Where a comma stands in whole rupees: before the last three digits, and before every two ahead of them.
+THOUSANDS = re.compile(r"(?<=\d)(?=(\d\d)*\d{3}$)")
 WRONG = 'Write an amount such as "150.50": digits, and at most two after the point.'
 NOT_POSITIVE = "The amount must be more than zero."
 
@@ -37,6 +41,14 @@ def show(amount: Decimal) -> str:
     return f"{amount:.2f}"
 
 
+def rupees(amount: Decimal) -> str:
+    """As people in India read it: ₹ 1,23,456.78, in groups of two digits above the last three. Other currencies than
+    rupees have their code for a sign."""
+    sign = "₹" if settings.WALLET_CURRENCY == "INR" else settings.WALLET_CURRENCY
+    whole, paise = show(abs(amount)).split(".")
+    return f"{'−' if amount < 0 else ''}{sign} {THOUSANDS.sub(',', whole)}.{paise}"  # noqa: RUF001
+
+
 def of_paise(paise: int | Decimal) -> Decimal:
     """Paise, as the database keeps them, in rupees."""
     return Decimal(paise).scaleb(-DECIMAL_PLACES)
@@ -44,9 +56,10 @@ def of_paise(paise: int | Decimal) -> Decimal:
 
 def in_paise(amount: Decimal) -> int:
     """Rupees as the database keeps them. Raises ValidationError where that would take more than whole paise can say."""
-    if not -RUPEES_END < amount < RUPEES_END or amount != amount.quantize(PAISA):
+    paise = int(amount * PAISE) if -RUPEES_END < amount < RUPEES_END else None
+    if paise is None or of_paise(paise) != amount:
         raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
-    return int(amount.scaleb(DECIMAL_PLACES))
+    return paise
 
 
 class MoneyField(models.DecimalField):
@@ -68,6 +81,9 @@ class MoneyField(models.DecimalField):
 
     def get_internal_type(self) -> str:
         return "BigIntegerField"
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return models.Field.formfield(self, **{"form_class": AmountFormField, **kwargs})
 
     def db_check(self, connection: Any) -> str | None:
         """SQLite keeps in a column whatever is written there; other databases go by its type."""
@@ -116,3 +132,7 @@ class AmountFormField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
         return parse(text) if text else None
+
+    def told(self, value: str) -> str:
+        """What was filled in, as people read it."""
+        return rupees(parse(value))

@@ -1,41 +1,92 @@
-"""Reversals: what was moved is moved back."""
+"""Refunds and reversals: what was moved is moved back, whole or in parts, and never more than it was."""
+
+from decimal import Decimal
 
 from django.http import Http404
 
 from transactions.models import Transaction
-from wallet import ledger, rules
+from users.models import UserProfile
+from wallet import exceptions, ledger, rules
 from wallet.faults import all_or_nothing
 from wallet.ledger import Receipt, Request
+from wallet.models import Wallet
 
 
 @all_or_nothing
-def reverse(*, user_id: int, transaction_id: int, remarks: str, key: str | None = None) -> Receipt:
-    """Undo a transaction with a new one, its sides swapped; ``balance`` is that of the wallet that paid at first,
-    or for a credit of the one that received. Once per transaction.
+def reverse(
+    *, user_id: int, transaction_id: int, remarks: str, amount: Decimal | None = None, key: str | None = None
+) -> Receipt:
+    """Undo a transaction, or so much of it (rupees), by a new one with its sides swapped; by default all that was not
+    given back yet. ``balance`` is that of the wallet that paid at first, or for a credit of the one that received.
 
-    Repeating ``key`` returns the first receipt and moves nothing.
+    For staff. Repeating ``key`` returns the first receipt and moves nothing.
 
-    Raises Http404, OwnWallet, AlreadyReversed, NotReversible, InsufficientFunds, WalletFrozen, LimitExceeded,
-    KeyReused.
+    Raises Http404, OwnWallet, AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, WalletFrozen,
+    LimitExceeded, KeyReused.
     """
-    original = Transaction.objects.filter(pk=transaction_id).first()
-    if original is None:
-        raise Http404
-    request = Request(user_id, "REVERSAL", None, remarks, key, transaction_id=transaction_id)
-    receiver, payer = ledger.lock_sides(original)
+    original = Transaction.objects.filter(pk=transaction_id).first() or _nothing()
+    request = Request(user_id, "REVERSAL", amount, remarks, key, transaction_id=transaction_id)
+    receiver, payer = ledger.lock_wallets(original.sender_id, original.receiver_id)
     receipt_for = receiver or payer
     assert receipt_for
     if first := ledger.replay(request, receipt_for):
         return first
-    wallets = [wallet for wallet in (payer, receiver) if wallet]
-    for wallet in wallets:
+    sides = [wallet for wallet in (payer, receiver) if wallet]
+    for wallet in sides:
         rules.check_not_own(wallet, user_id)
     rules.check_reversible(original)
-    for wallet in wallets:
+    amount = _checked_amount(original, amount)
+    for wallet in sides:
         rules.check_not_frozen(wallet)
     if payer:
-        rules.check_funds(payer, original.amount)
+        rules.check_funds(payer, amount)
     if receiver:
-        rules.check_room(receiver, original.amount)
-    receipt = ledger.post(request, payer, receiver, receipt_for=receipt_for, reverses=original)
+        rules.check_back(receiver, amount)
+    receipt = ledger.post(request, payer, receiver, receipt_for=receipt_for, amount=amount, reverses=original)
     return ledger.audited(receipt, request, on=original)
+
+
+@all_or_nothing
+def refund(
+    *, user: UserProfile, transaction_id: int, amount: Decimal | None = None, remarks: str = "", key: str | None = None
+) -> Receipt:
+    """Give back what a transfer brought the user, or so much of it (rupees); by default all that was not given back
+    yet.
+
+    Refunds and reversals of one transaction together never exceed it, in parallel neither. Repeating ``key`` returns
+    the first receipt and moves nothing.
+
+    Raises Http404, NotThePayee, AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds,
+    WalletFrozen, RecipientUnavailable, KeyReused, TokenNotValid.
+    """
+    original = Transaction.objects.one_visible_to(user, transaction_id)
+    request = Request(user.pk, "REFUND", amount, remarks, key, transaction_id=transaction_id)
+    payer, receiver = _sides_of_refund(original, user)
+    if first := ledger.replay(request, payer):
+        return first
+    rules.check_owner(payer)
+    amount = _checked_amount(original, amount)
+    rules.check_funds(payer, amount)
+    rules.check_refundee(receiver, amount)
+    return ledger.post(request, payer, receiver, receipt_for=payer, amount=amount, reverses=original)
+
+
+def _checked_amount(original: Transaction, amount: Decimal | None) -> Decimal:
+    """How much is to be given back, asked under the locks that all refunds of one transaction share."""
+    left = original.amount - original.given_back
+    rules.check_remaining(left, amount or left)
+    return amount or left
+
+
+def _sides_of_refund(original: Transaction, user: UserProfile) -> tuple[Wallet, Wallet]:
+    """Locked: the wallet that gives back, and the one that gets it back."""
+    rules.check_refundable(original)
+    if original.receiver_id != user.wallet.pk:
+        raise exceptions.NotThePayee
+    payer, receiver = ledger.lock_wallets(original.receiver_id, original.sender_id)
+    assert payer and receiver
+    return payer, receiver
+
+
+def _nothing() -> Transaction:
+    raise Http404

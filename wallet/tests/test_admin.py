@@ -35,7 +35,7 @@ def test_a_superuser_neither_adds_nor_changes_nor_deletes_a_wallet(console, asha
 
 def test_the_page_of_a_wallet_shows_it_without_a_field_to_fill(console, asha):
     page = console.get(f"{WALLETS}{asha.wallet.pk}/change/")
-    assert "1000.00" in page.content.decode()
+    assert "₹\N{NO-BREAK SPACE}1,000.00" in page.content.decode()
     assert not page.context["adminform"].form.fields
 
 
@@ -79,4 +79,4 @@ def test_a_page_takes_as_many_queries_for_thirty_wallets_as_for_one(console, bos
 
 
 def test_balances_are_shown_to_the_paisa(console, asha):
-    assert "1000.00" in console.get(WALLETS).content.decode()
+    assert "₹\N{NO-BREAK SPACE}1,000.00" in console.get(WALLETS).content.decode()

@@ -1,7 +1,7 @@
 """The check of the books says when they agree, and names what disagrees when they do not."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 
@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from transactions.models import Transaction
 from users.models import UserProfile
-from wallet import payments, refunds
+from wallet import holds, payments, refunds, requests, status
 from wallet.management.commands import check_ledger
+from wallet.models import Tier
 
 TABLE = "transactions_transaction"
 
@@ -33,6 +34,7 @@ def run(sql, *values):
         else:
             cursor.execute("DROP TRIGGER IF EXISTS transactions_no_update")
             cursor.execute("DROP TRIGGER IF EXISTS transactions_no_delete")
+            cursor.execute("DROP TRIGGER IF EXISTS wallet_key_no_update")
         cursor.execute(sql, values)
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL session_replication_role = origin")
@@ -68,6 +70,12 @@ def test_it_says_that_the_books_agree(books):
             "users_without_wallet": [],
             "credits_minus_debits": "1019.50",
             "sum_of_balances": "1019.50",
+            "set_aside": [],
+            "counters": [],
+            "holds": [],
+            "given_back": [],
+            "requests": [],
+            "keys": [],
         },
         None,
     )
@@ -83,6 +91,25 @@ def test_it_looks_at_one_wallet_or_at_what_is_new(books, asha):
         assert command("--since", since) == "3 wallets agree with the ledger."
     report, _ = json_of("--since", "2026-01-01")
     assert report["credits_minus_debits"] is None
+
+
+@pytest.mark.parametrize(
+    ("since", "first"),
+    [
+        ("2026-02-01", datetime(2026, 1, 31, 18, 30, tzinfo=UTC)),
+        ("2026-02-01T00:00", datetime(2026, 1, 31, 18, 30, tzinfo=UTC)),
+        ("2026-02-01T00:00:00Z", datetime(2026, 2, 1, tzinfo=UTC)),
+        ("0001-01-01", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_day_begins_where_it_begins_in_the_time_zone(since, first):
+    assert check_ledger.moment(since) == first
+
+
+@pytest.mark.parametrize("since", ["soon", "2026-02-30", "0001-01-01T00:00:00+14:00", "12:00", "\u0663"])
+def test_a_time_that_is_none_is_refused(db, since):
+    with pytest.raises(CommandError, match="--since"):
+        call_command("check_ledger", "--since", since)
 
 
 def test_what_was_before_does_not_matter_to_what_is_new(books):
@@ -245,3 +272,147 @@ def test_a_user_without_a_wallet_is_named(asha):
     report, complaint = json_of()
     assert report["users_without_wallet"] == ["poor"]
     assert "user poor has no wallet" in complaint
+
+
+def held_changed():
+    run("UPDATE wallet_wallet SET held = held + 1 WHERE id = (SELECT min(payer_id) FROM wallet_hold)")
+
+
+def captured_changed():
+    run("UPDATE wallet_hold SET captured = captured + 1 WHERE status = 'CAPTURED'")
+
+
+def capture_taken_by_another():
+    run(f"UPDATE {TABLE} SET hold_id = (SELECT max(id) FROM wallet_hold) WHERE hold_id IS NOT NULL")
+
+
+def too_much_given_back():
+    run(f"UPDATE {TABLE} SET amount = 6999 WHERE id = (SELECT max(reverses_id) FROM {TABLE})")
+
+
+def reversal_reversed():
+    run(f"UPDATE {TABLE} SET reverses_id = (SELECT max(id) FROM {TABLE}) WHERE reverses_id IS NOT NULL")
+
+
+def counter_changed(column, by=1):
+    return lambda: run(
+        f"UPDATE wallet_wallet SET {column} = {column} + %s WHERE id = (SELECT min(payer_id) FROM wallet_hold)", by
+    )
+
+
+def given_back_to_another():
+    run(f"UPDATE {TABLE} SET sender_id = receiver_id, receiver_id = sender_id WHERE reverses_id IS NOT NULL")
+
+
+def capture_by_another():
+    run(f"UPDATE {TABLE} SET sender_id = receiver_id, receiver_id = sender_id WHERE hold_id IS NOT NULL")
+
+
+def request_paid_by_less():
+    run("UPDATE wallet_paymentrequest SET amount = amount + 1 WHERE status = 'PAID'")
+
+
+def request_paid_to_another():
+    run("UPDATE wallet_paymentrequest SET payer_id = requester_id, requester_id = payer_id WHERE status = 'PAID'")
+
+
+def request_paid_by_something_else():
+    other = f"SELECT max(id) FROM {TABLE} WHERE reverses_id IS NOT NULL"
+    run(f"UPDATE wallet_paymentrequest SET transaction_id = ({other}) WHERE status = 'PAID'")
+
+
+def key_of_request_of_others():
+    run("UPDATE wallet_key SET user_id = (SELECT max(id) FROM users_userprofile) WHERE key = 'ask 0'")
+
+
+def key_of_another():
+    run("UPDATE wallet_key SET user_id = (SELECT max(id) FROM users_userprofile) WHERE transaction_id IS NOT NULL")
+
+
+@pytest.fixture
+def used_books(asha, ravi, boss):
+    """Holds that are open, captured in part, voided and over, a refund in parts, and requests that are paid, declined
+    and open; `books` of every kind."""
+    paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("200.00"), key="k")
+    for amount in ("30.00", "40.00"):
+        refunds.refund(user=ravi, transaction_id=paid.transaction.pk, amount=Decimal(amount))
+    first, second, _ = [
+        holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("100.00"), expires_in=60) for _ in range(3)
+    ]
+    holds.capture(user_id=ravi.pk, hold_id=first.pk, amount=Decimal("20.00"), final=False)
+    holds.capture(user_id=ravi.pk, hold_id=first.pk, amount=Decimal("30.00"))
+    holds.void(user_id=ravi.pk, hold_id=second.pk)
+    asked, declined, _ = [
+        requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("5.00"), expires_in=60, key=f"ask {turn}")
+        for turn in range(3)
+    ]
+    requests.pay(user_id=asha.pk, request_id=asked.pk, key="pay")
+    requests.decline(user_id=asha.pk, request_id=declined.pk, key="decline")
+
+
+def test_holds_in_every_state_and_refunds_in_parts_agree(used_books, asha, clock_at):
+    assert command() == "3 wallets agree with the ledger."
+    clock_at(timezone.now() + timedelta(seconds=61))
+    for arguments in ([], ["--wallet", str(asha.wallet.pk)], ["--since", "2026-01-01"]):
+        assert "with the ledger." in command(*arguments)
+
+
+@pytest.mark.breaks_books
+@pytest.mark.parametrize(("break_books", "name"), [
+    (held_changed, "set_aside"), (captured_changed, "holds"), (capture_taken_by_another, "holds"),
+    (too_much_given_back, "given_back"), (reversal_reversed, "given_back"), (key_of_another, "keys"),
+    (request_paid_by_less, "requests"), (request_paid_to_another, "requests"),
+    (request_paid_by_something_else, "requests"), (key_of_request_of_others, "keys"),
+    (given_back_to_another, "given_back"), (capture_by_another, "holds"), (counter_changed("out_day", -1), "counters"),
+    *((counter_changed(column), "counters") for column in ("count_day", "out_month", "in_month")),
+])  # fmt: skip
+def test_what_disagrees_beside_the_balances_is_named(used_books, break_books, name):
+    break_books()
+    report, complaint = json_of()
+    assert report[name]
+    assert complaint
+
+
+@pytest.mark.breaks_books
+@pytest.mark.parametrize(
+    ("table", "column", "name"),
+    [
+        ("wallet_key", "transaction_id", "keys"),
+        ("wallet_key", "request_id", "keys"),
+        ("wallet_paymentrequest", "transaction_id", "requests"),
+        (TABLE, "hold_id", "holds"),
+        (TABLE, "reverses_id", "given_back"),
+    ],
+)
+def test_what_belongs_to_nothing_is_named(used_books, table, column, name):
+    """A key without its operation, a paid request without its transfer, a capture without its hold, a refund without
+    what it gives back."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL")
+        ((before,), *_) = cursor.fetchall()
+    run(f"UPDATE {table} SET {column} = 999999 WHERE {column} = %s", before)
+    report, complaint = json_of()
+    assert report[name]
+    assert complaint
+    run(f"UPDATE {table} SET {column} = %s WHERE {column} = 999999", before)
+
+
+@pytest.mark.breaks_books
+def test_one_wallet_and_a_time_name_what_belongs_to_them(used_books, asha, boss):
+    captured_changed()
+    too_much_given_back()
+    request_paid_by_less()
+    for arguments in (["--wallet", str(asha.wallet.pk)], ["--since", "2026-01-01"]):
+        report, _ = json_of(*arguments)
+        assert report["holds"]
+        assert report["given_back"]
+        assert report["requests"]
+    report, complaint = json_of("--wallet", str(boss.wallet.pk))
+    assert report["ok"], complaint
+
+
+def test_a_wallet_of_a_tier_agrees(used_books, asha, boss):
+    tier = Tier.objects.create(name="Small", daily_out=Decimal(5000))
+    status.set_tier(user_id=boss.pk, wallet_id=asha.wallet.pk, tier=tier, reason="to see")
+    payments.debit(user_id=asha.pk, amount=Decimal("1.00"))
+    assert command() == "3 wallets agree with the ledger."

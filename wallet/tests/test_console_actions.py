@@ -77,7 +77,7 @@ def test_a_credit_moves_money_and_is_logged(finance, staff, asha, ledger):
         "transaction": row.pk,
         "reason": "Found on the floor",
     }
-    assert "1050.10" in finance.get(page["Location"]).content.decode()
+    assert "₹\N{NO-BREAK SPACE}1,050.10" in finance.get(page["Location"]).content.decode()
 
 
 def test_a_debit_takes_money(finance, asha):
@@ -88,7 +88,8 @@ def test_a_debit_takes_money(finance, asha):
 def test_nothing_moves_before_it_is_confirmed(finance, asha, ledger):
     path, before = page_of(asha.wallet, "credit"), ledger()
     data = {"key": key_in(finance.get(path)), "amount": "5", "reason": "x"}
-    assert "Yes, do it" in finance.post(path, data).content.decode()
+    asked = finance.post(path, data).content.decode()
+    assert "Yes, do it" in asked and "₹ 5.00" in asked
     page = finance.post(path, {**data, "edit": ""})
     assert (page.context["asks"], page.context["form"]["amount"].value()) == (False, "5")
     assert ledger() == before and not LogEntry.objects.exists()
@@ -143,7 +144,7 @@ def test_a_wallet_is_frozen_with_a_reason_and_melts_again(operations, asha):
     fill_in(operations, page_of(asha.wallet, "freeze"), reason="Stolen phone")
     assert Wallet.objects.get(user=asha).is_frozen
     wallet = operations.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
-    assert [deed["title"] for deed in wallet.context["actions_detail"]] == ["Unfreeze"]
+    assert [deed["title"] for deed in wallet.context["actions_detail"]] == ["Unfreeze", "Set tier"]
     fill_in(operations, page_of(asha.wallet, "unfreeze"), reason="Found again")
     assert not Wallet.objects.get(user=asha).is_frozen
     told = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
@@ -175,7 +176,27 @@ def test_a_transaction_is_reversed_once(finance, asha, ravi):
     }
     assert finance.get(f"{page}change/").context["actions_detail"] == []
     again = finance.post(f"{page}reverse/", {"key": "0" * 32, "confirmed": "", "reason": "x"})
-    assert "reversed already" in str(told(again))
+    assert "given back already" in str(told(again))
+
+
+def test_a_transaction_is_reversed_in_parts_until_all_is_given_back(finance, asha, ravi):
+    paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(100)).transaction
+    page = f"/admin/transactions/transaction/{paid.pk}/"
+    fill_in(finance, f"{page}reverse/", amount="30.00", reason="One shirt")
+    shown = finance.get(f"{page}change/")
+    assert [deed["title"] for deed in shown.context["actions_detail"]] == ["Reverse"]
+    assert "30.00" in shown.content.decode()
+    data = {"key": "0" * 32, "confirmed": "", "reason": "x"}
+    assert "70.00 remains" in str(told(finance.post(f"{page}reverse/", {**data, "amount": "70.01"})))
+    for wrong in ("0", "-5", "1e2", "1.005"):
+        assert list(told(finance.post(f"{page}reverse/", {**data, "amount": wrong}))) == ["amount"]
+    twice = [finance.post(f"{page}reverse/", {**data, "amount": "20"}).status_code for _ in range(2)]
+    assert twice == [302, 302] and Wallet.objects.get(user=asha).balance == 950
+    fill_in(finance, f"{page}reverse/", amount="", reason="The rest")
+    assert Wallet.objects.get(user=asha).balance == 1000
+    assert finance.get(f"{page}change/").context["actions_detail"] == []
+    back = Transaction.objects.latest("pk")
+    assert f"{page}change/" in finance.get(f"/admin/transactions/transaction/{back.pk}/change/").content.decode()
 
 
 @pytest.mark.parametrize("wallet", ["0", "x", "99999999999999999999", "%00"])
@@ -200,13 +221,15 @@ def test_the_page_of_a_wallet_shows_its_newest_rows_and_the_way_to_all(console, 
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("7.50"))
     client = console(boss)
     page = client.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
-    assert [row[2:] for row in page.context["newest"]["rows"]] == [
-        ["user_9888888888", "−7.50", "992.50"],  # noqa: RUF001
-        ["outside", "+1000.00", "1000.00"],
+    newest = next(table for table in page.context["tables"] if table["title"] == "Last transactions")
+    assert [row[2:] for row in newest["rows"]] == [
+        ["user_9888888888", "−₹ 7.50", "₹ 992.50"],  # noqa: RUF001
+        ["outside", "+₹ 1,000.00", "₹ 1,000.00"],
     ]
-    history = client.get(page.context["every"]).context["cl"].result_list
+    every = re.search(r'href="([^"]+)"', newest["every"])[1]
+    history = client.get(every).context["cl"].result_list
     assert [row.pk for row in history] == list(Transaction.objects.order_by("-pk").values_list("pk", flat=True))
-    assert f"/admin/wallet/wallet/{ravi.wallet.pk}/change/" in client.get(page.context["every"]).content.decode()
+    assert f"/admin/users/userprofile/{ravi.pk}/change/" in client.get(every).content.decode()
 
 
 @pytest.mark.parametrize(("wallet", "count"), [("{}", 1), ("0", 0), ("99999999999999999999", None), ("x", None)])

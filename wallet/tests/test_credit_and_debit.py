@@ -12,6 +12,7 @@ from wallet import status
 from wallet.models import Wallet
 
 RECEIPT = ["transaction_id", "transaction_type", "amount", "balance", "sender", "receiver", "remarks", "timestamp"]
+RECEIPT += ["hold", "reverses"]
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def test_the_receipt_tells_what_happened(asha, as_user, verb, told):
 
 def test_the_balance_is_shown_with_its_currency_and_status(asha, as_user):
     shown = {"user": "user_9999999999", "balance": "1000.00", "currency": "INR", "status": "ACTIVE"}
+    shown |= {"held": "0.00", "available": "1000.00", "tier": None}
     assert as_user(asha).get("/wallet/balance/").json() == shown
     freeze(asha)
     assert as_user(asha).get("/wallet/balance/").json() == shown | {"status": "FROZEN"}

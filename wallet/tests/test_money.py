@@ -17,7 +17,7 @@ from rest_framework.serializers import ModelSerializer
 
 from transactions.models import DayVolume
 from wallet.models import Wallet
-from wallet.money import MoneyField
+from wallet.money import MoneyField, rupees
 
 DAYS = {"2026-01-01": "0.01", "2026-01-02": "0.10", "2026-01-03": "0.20", "2026-01-04": "9999999999999999.99"}
 
@@ -70,6 +70,30 @@ def test_the_column_is_an_integer_of_paise(days):
         found = cursor.fetchall()
     kind = "bigint" if connection.vendor == "postgresql" else "integer"
     assert found == [(1, kind), (10, kind), (20, kind), (999999999999999999, kind)]
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "₹ 0.00"),
+        ("0.5", "₹ 0.50"),
+        ("999.99", "₹ 999.99"),
+        ("1000", "₹ 1,000.00"),
+        ("99999", "₹ 99,999.00"),
+        ("123456.78", "₹ 1,23,456.78"),
+        ("10000000", "₹ 1,00,00,000.00"),
+        ("9999999999999999.99", "₹ 9,99,99,99,99,99,99,999.99"),
+        ("-1234.5", "−₹ 1,234.50"),  # noqa: RUF001
+        ("-0.00", "₹ 0.00"),
+    ],
+)
+def test_people_read_rupees_in_groups_as_in_india(amount, shown):
+    assert rupees(Decimal(amount)) == shown
+
+
+def test_another_currency_is_shown_by_its_code(settings):
+    settings.WALLET_CURRENCY = "NPR"
+    assert [rupees(Decimal(amount)) for amount in ("123456.7", "-1")] == ["NPR 1,23,456.70", "−NPR 1.00"]  # noqa: RUF001
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from wallet import payments, status
 from wallet.models import Wallet
 
 RECEIPT = ["transaction_id", "transaction_type", "amount", "balance", "sender", "receiver", "remarks", "timestamp"]
+RECEIPT += ["hold", "reverses"]
 
 
 @pytest.fixture
@@ -71,6 +72,8 @@ def test_the_receipt_tells_the_payer_his_own_balance_alone(pay, ravi):
         "receiver": "user_9888888888",
         "remarks": "rent",
         "timestamp": None,
+        "hold": None,
+        "reverses": None,
     }
     assert (row.sender_balance, row.receiver_balance) == (Decimal("749.50"), Decimal("328.27"))
     assert row.reverses is None

@@ -1,5 +1,6 @@
-"""Proves the books: every balance is what the ledger says, and the ledger of every wallet is one unbroken chain, in the
-order of its times.
+"""Proves the books: balances, what is held and what is counted are what the ledger says, the ledger of every wallet is
+one unbroken chain in the order of its times, no hold and no refund exceeds what it is of, requests are paid by what
+they ask for, and every key has its operation. What exactly is in `proofs.py`.
 
 Reads one snapshot of the database, so payments go on meanwhile and do not disturb it.
 """
@@ -8,64 +9,31 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
-from django.db.models import Max, Sum
+from django.db.models import Max, Model, Sum
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
+from lokanetra import days
 from lokanetra.plurals import how_many, verb
+from lokanetra.replica import Reader
 from transactions.models import CREDIT, DEBIT, Transaction
 from users.models import UserProfile
-from wallet.models import LedgerCheck, Wallet
-from wallet.money import DECIMAL_PLACES, show
+from wallet import proofs
+from wallet.models import Hold, LedgerCheck, PaymentRequest, Wallet
+from wallet.money import show
+from wallet.proofs import Found
 
 # Wallets that one query looks at: few enough for a moving progress bar, many enough to read indexes in long ranges.
 BATCH = 2_000
-
-# A wallet's rows in order, each beside the balance that the row before it left. These columns count paise.
-BOOKS = """
-    WITH entry AS (
-        SELECT sender_id AS wallet_id, id, timestamp, -amount AS change, sender_balance AS after
-        FROM transactions_transaction WHERE sender_id BETWEEN %(first)s AND %(last)s {since}
-        UNION ALL
-        SELECT receiver_id, id, timestamp, amount, receiver_balance
-        FROM transactions_transaction WHERE receiver_id BETWEEN %(first)s AND %(last)s {since}
-    ), chain AS (
-        SELECT wallet_id, change, after,
-               lag(after) OVER (PARTITION BY wallet_id ORDER BY id) AS before,
-               CASE WHEN timestamp < lag(timestamp) OVER (PARTITION BY wallet_id ORDER BY id) THEN 1 ELSE 0 END AS back,
-               row_number() OVER (PARTITION BY wallet_id ORDER BY id DESC) AS from_end
-        FROM entry
-    ), book AS (
-        SELECT wallet_id, count(*) AS entries, sum(change) AS total,
-               sum(CASE WHEN coalesce(before, {opening}) + change = after THEN 0 ELSE 1 END) AS gaps,
-               sum(back) AS steps_back, max(CASE WHEN from_end = 1 THEN after END) AS latest
-        FROM chain GROUP BY wallet_id
-    )
-    SELECT wallet.id, account.username, wallet.balance, book.total, book.latest, book.gaps, book.steps_back
-    FROM wallet_wallet AS wallet
-    JOIN users_userprofile AS account ON account.id = wallet.user_id
-    LEFT JOIN book ON book.wallet_id = wallet.id
-    WHERE wallet.id BETWEEN %(first)s AND %(last)s AND ({wrong} OR book.steps_back > 0)
-    ORDER BY wallet.id
-"""
-WHOLE = {
-    "since": "",
-    "opening": "0",
-    "wrong": "wallet.balance <> coalesce(book.total, 0) OR wallet.balance <> coalesce(book.latest, 0) OR book.gaps > 0",
-}
-# What a wallet held before is not looked at, so the sum of its rows says nothing; the chain and its end still do.
-SINCE = {
-    "since": "AND timestamp >= %(since)s",
-    "opening": "after - change",
-    "wrong": "wallet.balance <> coalesce(book.latest, wallet.balance) OR book.gaps > 0",
-}
+# Holds, transactions or requests that one query looks at, of which it reads those that were captured, given back, paid.
+LINKS = 100_000
+END = 2**63 - 1
 
 
 @dataclass
@@ -73,37 +41,61 @@ class Report:
     """What was looked at, and all that disagrees. Amounts are rupees, as strings."""
 
     wallets: int = 0
-    disagreements: list[dict[str, Any]] = field(default_factory=list)
+    disagreements: Found = field(default_factory=list)
     users_without_wallet: list[str] = field(default_factory=list)
     credits_minus_debits: str | None = None
     sum_of_balances: str | None = None
+    set_aside: Found = field(default_factory=list)
+    counters: Found = field(default_factory=list)
+    holds: Found = field(default_factory=list)
+    given_back: Found = field(default_factory=list)
+    requests: Found = field(default_factory=list)
+    keys: Found = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        found = [
-            "wallet {wallet} of {user}: balance {balance}, sum of its rows {sum_of_rows}, after its last row "
-            "{after_last_row}, breaks in its chain {breaks}, steps back in time {steps_back}".format(**row)
-            for row in self.disagreements
-        ]
-        found += [f"user {username} has no wallet" for username in self.users_without_wallet]
+        said = [proof.say(row) for proof, name in PROOFS for row in getattr(self, name)]
+        said += [f"user {username} has no wallet" for username in self.users_without_wallet]
         if self.credits_minus_debits != self.sum_of_balances:
-            found.append(
+            said.append(
                 f"credits minus debits are {self.credits_minus_debits}, the balances sum to {self.sum_of_balances}"
             )
-        return found
+        return said
+
+
+# What is looked for, and what the report calls what is found.
+PROOFS = [
+    (proofs.BOOKS, "disagreements"),
+    (proofs.HELD, "set_aside"),
+    (proofs.COUNTED, "counters"),
+    (proofs.CAPTURED, "holds"),
+    (proofs.GIVEN_BACK, "given_back"),
+    (proofs.PAID, "requests"),
+    (proofs.KEYS, "keys"),
+]
 
 
 def check(*, wallet: int | None = None, since: datetime | None = None, progress: bool = False) -> Report:
-    """Compare the wallets (one, or all) with the ledger (whole, or since a time), in one snapshot."""
+    """Compare the wallets (one, or all) with the ledger, in one snapshot, of a replica where there is one.
+
+    With `since`, of the ledger's rows those from that time on; what is held and counted is always that of now.
+    """
+    return Reader()(lambda: _checked(wallet, since, progress))
+
+
+def _checked(wallet: int | None, since: datetime | None, progress: bool) -> Report:
     with snapshot():
         report = Report()
-        for first, last in _batches(wallet, progress):
-            report.wallets += Wallet.objects.filter(pk__range=(first, last)).count()
-            report.disagreements += _wrong(first, last, since)
-        if wallet is None and since is None:
+        for first, last in _wallets(wallet, progress):
+            _check_wallets(report, first, last, since)
+        if wallet is not None:
+            _check_one(report, wallet)
+        elif since is not None:
+            _check_since(report, since)
+        else:
             _check_whole(report)
         return report
 
@@ -123,43 +115,55 @@ def snapshot() -> Iterator[None]:
             cursor.execute("ROLLBACK")
 
 
-def _batches(wallet: int | None, progress: bool) -> Iterator[tuple[int, int]]:
+def _wallets(wallet: int | None, progress: bool) -> Iterator[tuple[int, int]]:
     if wallet is not None:
         yield wallet, wallet
         return
-    end = Wallet.objects.aggregate(end=Max("pk"))["end"] or 0
     # None: a bar on a terminal only.
-    with tqdm(total=end, unit="wallet", disable=None if progress else True) as bar:
-        for first in range(1, end + 1, BATCH):
-            last = min(first + BATCH - 1, end)
+    with tqdm(total=_end_of(Wallet), unit="wallet", disable=None if progress else True) as bar:
+        for first, last in _ranges(Wallet, BATCH):
             yield first, last
             bar.update(last - first + 1)
 
 
-def _wrong(first: int, last: int, since: datetime | None) -> list[dict[str, Any]]:
-    query = BOOKS.format(**(SINCE if since else WHOLE))
-    moment = connection.ops.adapt_datetimefield_value(since) if since else None
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"first": first, "last": last, "since": moment})
-        return [_disagreement(*row) for row in cursor.fetchall()]
+def _ranges(model: type[Model], size: int, *, beyond: bool = False) -> Iterator[tuple[int, int]]:
+    """All ids of a table, in ranges, and those beyond, for what points at rows that are gone."""
+    end = _end_of(model)
+    for first in range(1, end + 1, size):
+        yield first, min(first + size - 1, end)
+    if beyond:
+        yield end + 1, END
 
 
-def _disagreement(
-    wallet: int, user: str, balance: int, total: Any, latest: Any, breaks: Any, steps_back: Any
-) -> dict[str, Any]:
-    return {
-        "wallet": wallet,
-        "user": user,
-        "balance": _rupees(balance),
-        "sum_of_rows": _rupees(total),
-        "after_last_row": _rupees(latest),
-        "breaks": int(breaks or 0),
-        "steps_back": int(steps_back or 0),
-    }
+def _end_of(model: type[Model]) -> int:
+    return model._default_manager.aggregate(end=Max("pk"))["end"] or 0
 
 
-def _rupees(paise: Any) -> str:
-    return show(Decimal(paise or 0).scaleb(-DECIMAL_PLACES))
+def _check_wallets(report: Report, first: int, last: int, since: datetime | None) -> None:
+    these = {"first": first, "last": last}
+    report.wallets += Wallet.objects.filter(pk__range=(first, last)).count()
+    rows = these | {"since": proofs.moment(since)} if since else these
+    report.disagreements += proofs.BOOKS.find(rows, **(proofs.SINCE if since else proofs.WHOLE))
+    report.set_aside += proofs.HELD.find(these)
+    values, texts = proofs.calendar(days.today())
+    report.counters += proofs.COUNTED.find(these | values, **texts)
+
+
+def _check_one(report: Report, wallet: int) -> None:
+    """What belongs to a wallet: holds, refunds, requests and the keys of its user."""
+    this = {"first": wallet, "last": wallet}
+    report.holds = proofs.CAPTURED.find(this, scope=proofs.HOLDS_OF_WALLETS)
+    report.given_back = proofs.GIVEN_BACK.find(this, scope=proofs.ORIGINALS_OF_WALLETS)
+    report.requests = proofs.PAID.find(this, scope=proofs.REQUESTS_OF_WALLETS)
+    report.keys = proofs.KEYS.find(this, scope=proofs.KEYS_OF_WALLETS)
+
+
+def _check_since(report: Report, since: datetime) -> None:
+    """What the new rows belong to, the older parts of it too."""
+    values = {"since": proofs.moment(since)}
+    report.holds = proofs.CAPTURED.find(values, scope=proofs.HOLDS_SINCE)
+    report.given_back = proofs.GIVEN_BACK.find(values, scope=proofs.ORIGINALS_SINCE)
+    report.requests = proofs.PAID.find(values, scope=proofs.REQUESTS_SINCE)
 
 
 def _check_whole(report: Report) -> None:
@@ -168,18 +172,31 @@ def _check_whole(report: Report) -> None:
     credits, debits = (_sum(Transaction.objects.filter(transaction_type=kind), "amount") for kind in (CREDIT, DEBIT))
     report.credits_minus_debits = show(credits - debits)
     report.sum_of_balances = show(_sum(Wallet.objects.all(), "balance"))
+    for first, last in _ranges(Hold, LINKS, beyond=True):
+        report.holds += proofs.CAPTURED.find({"first": first, "last": last}, scope=proofs.RANGE)
+    for first, last in _ranges(Transaction, LINKS, beyond=True):
+        report.given_back += proofs.GIVEN_BACK.find({"first": first, "last": last}, scope=proofs.RANGE)
+    for first, last in _ranges(PaymentRequest, LINKS):
+        report.requests += proofs.PAID.find({"first": first, "last": last}, scope=proofs.RANGE)
+    report.keys = proofs.KEYS.find({}, scope="")
 
 
 def _sum(rows: Any, name: str) -> Decimal:
     return rows.aggregate(total=Sum(name))["total"] or Decimal(0)
 
 
+def remember(report: Report) -> None:
+    """For the front page of the console, and so that a night is checked once."""
+    found = LedgerCheck(ended_at=timezone.now(), wallets=report.wallets, complaints=len(report.complaints()))
+    found.save()
+
+
 class Command(BaseCommand):
-    help = "Prove that balances and ledger agree. Exits with 1, naming every wallet that disagrees, when they do not."
+    help = "Prove that balances and ledger agree. Exits with 1, naming everything that disagrees, when they do not."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--wallet", type=int, metavar="ID", help="look at one wallet only")
-        parser.add_argument("--since", type=moment, metavar="TIME", help="look at rows from this date or time (UTC) on")
+        parser.add_argument("--since", type=moment, metavar="TIME", help="look at rows from this date or time on")
         parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -197,18 +214,13 @@ class Command(BaseCommand):
             raise CommandError("The books do not agree:\n" + "\n".join(report.complaints()))
 
     def _remember(self, report: Report) -> None:
-        """For the front page of the console. A copy that is only read can be checked too."""
-        found = LedgerCheck(ended_at=timezone.now(), wallets=report.wallets, complaints=len(report.complaints()))
+        """If it can be: a copy that is only read can be checked too."""
         try:
-            found.save()
+            remember(report)
         except DatabaseError as fault:
             self.stderr.write(f"The result could not be stored for the console: {fault}")
 
 
 def moment(text: str) -> datetime:
-    """A date or a time; without a zone it is UTC. Raises ValueError."""
-    day = parse_date(text)
-    found = datetime(day.year, day.month, day.day) if day else parse_datetime(text)
-    if found is None:
-        raise ValueError(text)
-    return found.replace(tzinfo=found.tzinfo or UTC)
+    """Where a date, or a time, begins. Raises ValueError."""
+    return days.span_of(text)[0]

@@ -15,15 +15,19 @@ from django.db.transaction import atomic
 from django.utils import timezone
 from tqdm import tqdm
 
+from lokanetra import days
 from lokanetra.plurals import how_many
 from transactions import volumes
 from transactions.models import CREDIT, DEBIT, TRANSFER, Transaction
 from users import phones
 from users.models import UserProfile
-from wallet.models import Wallet
+from wallet import limits
+from wallet.models import Hold, Wallet
 from wallet.money import in_paise, of_paise
 
 BATCH = 5_000
+COUNTED = ("day", "out_day", "count_day", "out_month", "in_month")
+ONE_HOLD_IN = 20
 FIRST_NAMES = """
     Aarav Aditi Amit Ananya Arjun Asha Deepa Divya Farhan Gauri Harish Isha Jaya Kabir Kavya Lakshmi Manoj Maya Meera
     Mohan Neha Nikhil Pooja Priya Rahul Ravi Rohan Sana Sanjay Shreya Sunita Tara Uma Varun Vikram Zoya
@@ -38,8 +42,8 @@ PURPOSES = {
     DEBIT: [("Rent", 6_000, 25_000), ("Groceries", 80, 2_500), ("Electricity", 300, 3_000), ("Bus", 10, 60)],
     TRANSFER: [("Lunch", 60, 600), ("Tea", 10, 80), ("Tickets", 400, 3_000), ("The trip", 500, 6_000), ("", 20, 2_000)],
 }
-# How busy each hour of the day is (UTC; noon in India is half past six).
-HOURS = (2, 3, 4, 6, 8, 9, 10, 9, 8, 8, 9, 10, 11, 11, 10, 8, 6, 3, 2, 1, 1, 1, 1, 1)
+# How busy each hour of the day is.
+HOURS = (1, 1, 1, 1, 1, 2, 3, 4, 6, 8, 9, 10, 9, 8, 8, 9, 10, 11, 11, 10, 8, 6, 3, 2)
 
 
 class Command(BaseCommand):
@@ -60,7 +64,8 @@ class Command(BaseCommand):
         with atomic():
             people = Town(Random(seed), options["users"], options["days"])  # noqa: S311
             people.live(options["transactions"])
-        for day in volumes.open_days(people.start.date()):
+        volumes.forget(days.day_of(people.start))
+        for day in volumes.open_days():
             volumes.close(day)
         phone = phones.show(str(people.wallets[0].user.phone_number))
         made = f"{options['users']:,} people and {how_many(options['transactions'], 'transaction')} (seed {seed})"
@@ -70,15 +75,16 @@ class Command(BaseCommand):
 class Town:
     """People who pay each other. What they hold is counted here, in paise, as the ledger is written."""
 
-    def __init__(self, random: Random, people: int, days: int) -> None:
-        self.random, self.days = random, days
+    def __init__(self, random: Random, people: int, span: int) -> None:
+        self.random, self.days = random, span
         self.now = timezone.now()
-        self.start = self.now - timedelta(days=days)
+        self.today = days.day_of(self.now)
+        self.start = self.now - timedelta(days=span)
         self.most = in_paise(settings.WALLET_MAX_BALANCE)
         self.most_at_once = in_paise(settings.WALLET_MAX_AMOUNT)
         users = UserProfile.objects.bulk_create(self._people(people), BATCH)
         self.wallets = Wallet.objects.bulk_create([Wallet(user=user) for user in users], BATCH)
-        self.held = [0] * people
+        self.balances = [0] * people
 
     def live(self, count: int) -> None:
         """Write so many transactions, in the order of their times, and then what everybody holds."""
@@ -90,9 +96,10 @@ class Town:
                     Transaction.objects.bulk_create(rows)
                     bar.update(len(rows))
                     rows = []
-        for wallet, paise in zip(self.wallets, self.held, strict=True):
+        for wallet, paise in zip(self.wallets, self.balances, strict=True):
             wallet.balance, wallet.created_at = of_paise(paise), self.start
-        Wallet.objects.bulk_update(self.wallets, ["balance", "created_at"], batch_size=500)
+        self._set_aside()
+        Wallet.objects.bulk_update(self.wallets, ["balance", "created_at", "held", *COUNTED], batch_size=500)
 
     # --- People ------------------------------------------------------------------------------------------
 
@@ -118,15 +125,35 @@ class Town:
         taken.add(found)
         return found
 
+    def _set_aside(self) -> None:
+        """Some of what a few people have, for others, who did not ask for it yet."""
+        rows = []
+        for payer in range(0, len(self.wallets), ONE_HOLD_IN):
+            remarks, paise = self._purpose(TRANSFER)
+            if paise <= self.balances[payer]:
+                self.wallets[payer].held = of_paise(paise)
+                rows.append(self._hold(payer, paise, remarks))
+        Hold.objects.bulk_create(rows, BATCH)
+
+    def _hold(self, payer: int, paise: int, remarks: str) -> Hold:
+        return Hold(
+            payer=self.wallets[payer],
+            payee=self.wallets[(payer + 1) % len(self.wallets)],
+            amount=of_paise(paise),
+            remarks=remarks,
+            created_at=self.now,
+            expires_at=self.now + timedelta(hours=self.random.randint(24, 24 * 20)),
+        )
+
     # --- Payments ----------------------------------------------------------------------------------------
 
     def _moments(self, count: int) -> list[datetime]:
-        days = self.random.choices(range(self.days + 1), k=count)
+        numbers = self.random.choices(range(self.days + 1), k=count)
         hours = self.random.choices(range(24), HOURS, k=count)
-        midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
+        midnight = days.start_of(days.day_of(self.start))
         spread = (
             midnight + timedelta(days=day, hours=hour, seconds=self.random.uniform(0, 3600))
-            for day, hour in zip(days, hours, strict=True)
+            for day, hour in zip(numbers, hours, strict=True)
         )
         span = (self.now - self.start).total_seconds()
         return sorted(
@@ -136,16 +163,16 @@ class Town:
 
     def _transaction(self, number: int, moment: datetime) -> Transaction:
         """Everybody is paid first; then they spend what they have."""
-        payer = number if number < len(self.held) else self.random.randrange(len(self.held))
-        kind = CREDIT if number < len(self.held) else self.random.choices((CREDIT, DEBIT, TRANSFER), (2, 3, 5))[0]
-        receiver = (payer + self.random.randrange(1, len(self.held))) % len(self.held)
+        payer = number if number < len(self.balances) else self.random.randrange(len(self.balances))
+        kind = CREDIT if number < len(self.balances) else self.random.choices((CREDIT, DEBIT, TRANSFER), (2, 3, 5))[0]
+        receiver = (payer + self.random.randrange(1, len(self.balances))) % len(self.balances)
         remarks, paise = self._purpose(kind)
-        if kind == TRANSFER and self.held[receiver] + paise > self.most:
+        if kind == TRANSFER and self.balances[receiver] + paise > self.most:
             kind = DEBIT
-        if kind != CREDIT and self.held[payer] < paise:
+        if kind != CREDIT and self.balances[payer] < paise:
             kind, (remarks, paise) = CREDIT, self._purpose(CREDIT)
-        if kind == CREDIT and self.held[payer] + paise > self.most:
-            kind, paise = DEBIT, min(paise, self.held[payer])
+        if kind == CREDIT and self.balances[payer] + paise > self.most:
+            kind, paise = DEBIT, min(paise, self.balances[payer])
         if kind == CREDIT:
             return self._row(kind, None, payer, paise, remarks, moment)
         return self._row(kind, payer, receiver if kind == TRANSFER else None, paise, remarks, moment)
@@ -159,10 +186,20 @@ class Town:
     ) -> Transaction:
         row = Transaction(transaction_type=kind, amount=of_paise(paise), remarks=remarks, timestamp=moment)
         if payer is not None:
-            self.held[payer] -= paise
-            row.sender, row.sender_balance = self.wallets[payer], of_paise(self.held[payer])
+            self.balances[payer] -= paise
+            row.sender, row.sender_balance = self.wallets[payer], of_paise(self.balances[payer])
         if receiver is not None:
-            self.held[receiver] += paise
-            row.receiver, row.receiver_balance = self.wallets[receiver], of_paise(self.held[receiver])
+            self.balances[receiver] += paise
+            row.receiver, row.receiver_balance = self.wallets[receiver], of_paise(self.balances[receiver])
+        self._count(row)
         row.initiated_by = (row.sender or self.wallets[receiver or 0]).user
         return row
+
+    def _count(self, row: Transaction) -> None:
+        """As the ledger does it, of this month."""
+        day = days.day_of(row.timestamp)
+        for wallet in (row.sender, row.receiver):
+            if wallet and days.month_of(day) == days.month_of(self.today):
+                limits.roll(wallet, day)
+        if days.month_of(day) == days.month_of(self.today):
+            limits.count(row.sender, row.receiver, row.amount)

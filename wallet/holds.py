@@ -1,0 +1,125 @@
+"""Holds: money is set aside for a payee, who captures it, at once or in parts, or lets it go.
+
+A hold is guarded by its payer's wallet: whatever changes it locks that first. After its time it is over at once; who
+locks the wallet next closes it, or `expire`.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from django.http import Http404
+
+from users import audit
+from wallet import exceptions, ledger, rules
+from wallet.faults import all_or_nothing
+from wallet.ledger import Receipt, Request
+from wallet.models import Hold, Wallet
+from wallet.money import show
+
+
+@all_or_nothing
+def open_(
+    *, user_id: int, to: str, amount: Decimal, remarks: str = "", expires_in: int = Hold.USUAL_TIME, **call: Any
+) -> Hold:
+    """Set ``amount`` (rupees) of the user's wallet aside for that of the E.164 number ``to``, for so many seconds.
+
+    It must fit what can be spent and what the limits leave, as if it were paid. Repeating the key returns the hold as
+    it is now. For `call` see `Request`.
+
+    Raises what `transfer` does.
+    """
+    request = Request(user_id, "HOLD", amount, remarks, to=to, expires_in=expires_in, **call)
+    payer, payee = ledger.lock_pair(request)
+    if first := ledger.replay_hold(request):
+        return first.seen_by(user_id)
+    payee = rules.check_pair(payer, payee, amount)
+    return ledger.set_aside(request, payer, payee, ledger.clock.now()).seen_by(user_id)
+
+
+@all_or_nothing
+def capture(
+    *,
+    user_id: int,
+    hold_id: int,
+    as_staff: bool = False,
+    amount: Decimal | None = None,
+    final: bool = True,
+    reason: str = "",
+    **call: Any,
+) -> Receipt:
+    """Move ``amount`` (rupees) of a hold, by default all that remains, to its payee. A final capture frees the rest.
+
+    For the payee, and ``as_staff`` for who is no side of it, with a ``reason`` for the log. The money was set aside, so
+    no limit of the payer's is asked again. Parallel captures never take more than the hold. Repeating the key returns
+    the first receipt. For `call` see `Request`.
+
+    Raises Http404, NotThePayee, OwnWallet, WalletFrozen, PayerUnavailable, HoldClosed, CaptureExceedsHold,
+    LimitExceeded, KeyReused, TokenNotValid.
+    """
+    hold = _theirs(user_id, hold_id, as_staff)
+    request = Request(user_id, "CAPTURE", amount, hold.remarks, hold_id=hold.pk, final=final, **call)
+    payer, payee = _lock(hold)
+    if first := ledger.replay(request, payee):
+        return first
+    hold = _open_now(hold, payer, payee)
+    (rules.check_owner if payee.user_id == user_id else rules.check_not_frozen)(payee)
+    rules.check_payer(payer)
+    amount = amount or hold.amount - hold.captured
+    rules.check_capture(hold, amount)
+    rules.check_in(payee, amount)
+    receipt = ledger.capture(request, hold, payer, payee, amount)
+    return receipt if payee.user_id == user_id else ledger.audited(receipt, request, on=hold, reason=reason)
+
+
+@all_or_nothing
+def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = "", **call: Any) -> Hold:
+    """Let go what remains of a hold: the payer can spend it again. For the payee, and ``as_staff`` for who is
+    no side of it.
+
+    Repeating the key returns the hold as it is now. For `call` see `Request`.
+
+    Raises Http404, NotThePayee, OwnWallet, HoldClosed, KeyReused.
+    """
+    hold = _theirs(user_id, hold_id, as_staff)
+    request = Request(user_id, "VOID", None, reason, hold_id=hold.pk, **call)
+    payer, payee = _lock(hold)
+    if first := ledger.replay_hold(request):
+        return first.seen_by(user_id)
+    hold = ledger.release(request, _open_now(hold, payer, payee), payer, ledger.clock.now())
+    if payee.user_id != user_id:
+        left = show(hold.amount - hold.captured)
+        audit.record(user_id=user_id, on=hold, what="void", amount=left, reason=reason)
+    return hold.seen_by(user_id)
+
+
+@all_or_nothing
+def expire(*, wallet_id: int) -> None:
+    """Close those holds of a payer's wallet that are over."""
+    ledger.lock_wallet(wallet_id)
+
+
+# --- Whose hold it is ----------------------------------------------------------------------------------
+
+
+def _theirs(user_id: int, hold_id: int, as_staff: bool) -> Hold:
+    """A hold that the user may close."""
+    hold = Hold.objects.with_accounts().filter(pk=hold_id).first()
+    if hold is None or not (as_staff or user_id in (hold.payer.user_id, hold.payee.user_id)):
+        raise Http404
+    if user_id == hold.payer.user_id:
+        raise exceptions.OwnWallet if as_staff else exceptions.NotThePayee
+    return hold
+
+
+def _lock(hold: Hold) -> tuple[Wallet, Wallet]:
+    payer, payee = ledger.lock_wallets(hold.payer_id, hold.payee_id)
+    assert payer and payee
+    return payer, payee
+
+
+def _open_now(hold: Hold, payer: Wallet, payee: Wallet) -> Hold:
+    """The hold as it is under the lock. Raises HoldClosed."""
+    hold = Hold.objects.get(pk=hold.pk)
+    hold.payer, hold.payee = payer, payee
+    rules.check_open(hold, ledger.clock.now())
+    return hold

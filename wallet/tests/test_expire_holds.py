@@ -1,0 +1,27 @@
+"""The command closes the holds that are over, and no others."""
+
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+
+from django.core.management import call_command
+from django.utils import timezone
+
+from wallet import holds
+from wallet.models import Hold, Wallet
+
+
+def command():
+    out = StringIO()
+    call_command("expire_holds", stdout=out)
+    return out.getvalue().strip()
+
+
+def test_it_closes_what_is_over_and_leaves_what_is_open(asha, ravi, clock_at):
+    for seconds in (60, 90, 3600):
+        holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"), expires_in=seconds)
+    clock_at(timezone.now() + timedelta(seconds=120))
+    assert command() == "2 holds closed."
+    assert list(Hold.objects.order_by("pk").values_list("status", flat=True)) == ["EXPIRED", "EXPIRED", "OPEN"]
+    assert Wallet.objects.get(user=asha).held == 10
+    assert command() == "0 holds closed."
