@@ -1,19 +1,22 @@
 """What all pages of the console have in common."""
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import ShowFacets, site
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import Field, QuerySet
-from django.forms import CharField
+from django.db.models import CharField, Field, Model, QuerySet, TextField
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.sites import UnfoldAdminSite
@@ -27,12 +30,27 @@ ICONS = {
     "UserProfile": "person",
     "Wallet": "account_balance_wallet",
     "Transaction": "swap_horiz",
+    "Hold": "lock_clock",
+    "PaymentRequest": "request_quote",
+    "Tier": "speed",
     "OTP": "password",
     "Login": "devices",
+    "ApiKey": "key",
+    "Webhook": "webhook",
+    "Delivery": "send",
     "Group": "group",
     "LedgerCheck": "fact_check",
     "LogEntry": "history",
 }
+
+# What a column of times is called.
+TIME = f"time ({settings.TIME_ZONE})"
+
+
+def when(moment: datetime) -> str:
+    """As a cell of such a column: in two lines where there is little room."""
+    local = timezone.localtime(moment)
+    return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", "%H:%M"))
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -51,12 +69,28 @@ def documentation(request: HttpRequest) -> str:
     return reverse("swagger")
 
 
+def link(row: Model, text: Any) -> str:
+    """To the row's own page."""
+    return link_to(page_of(row), text)
+
+
+def page_of(row: Model) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def link_to(page: str, text: Any) -> str:
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', page, text)
+
+
 # What Django's and Unfold's own pages fall over when a parameter names no field, or no page, or is too large a number.
 UNREADABLE = (FieldDoesNotExist, InvalidPage, OverflowError)
 
 
 class Console(UnfoldAdminSite):
-    """A parameter that its pages cannot read is the caller's mistake."""
+    """A parameter that its pages cannot read is the caller's mistake. Machines have no business here."""
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return super().has_permission(request) and not getattr(request.user, "is_service", False)
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         @wraps(view)
@@ -122,7 +156,7 @@ class ConsoleAdmin(ModelAdmin):
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
         """What people write here is one line that can be read."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if isinstance(field, CharField):
+        if isinstance(db_field, (CharField, TextField)):
             field.validators.append(one_line)
         return field
 

@@ -57,8 +57,8 @@ RULES_THE_LEDGER = """
     SELECT rolsuper OR EXISTS (
         SELECT FROM pg_class
         WHERE oid IN (to_regclass('wallet_wallet'), to_regclass('transactions_transaction'))
-        AND pg_has_role(current_user, relowner, 'MEMBER')
-    ) FROM pg_roles WHERE rolname = current_user
+        AND pg_has_role(rolname, relowner, 'MEMBER')
+    ) FROM pg_roles WHERE rolname = coalesce(%s, current_user)
 """
 
 
@@ -67,7 +67,7 @@ def database_role(databases: Sequence[str] | None = None, **kwargs: Any) -> list
     """Only where databases may be asked: `check --deploy --database default`."""
     if not any(_rules_the_ledger(connections[alias]) for alias in databases or []):
         return []
-    hint = "Let the server connect as a role that is no superuser and owns no table; only migrations need the owner."
+    hint = "Let the server connect as a role that is no superuser and owns no table (manage.py grants ROLE)."
     return [Warning("The database role can switch the ledger's triggers off.", hint=hint, id="lokanetra.W002")]
 
 
@@ -77,7 +77,7 @@ def _rules_the_ledger(connection: Any) -> bool:
         return False
     try:
         with connection.cursor() as cursor:
-            cursor.execute(RULES_THE_LEDGER)
+            cursor.execute(RULES_THE_LEDGER, [None])
             return bool(cursor.fetchone()[0])
     except DatabaseFault:
         return False

@@ -38,7 +38,7 @@ def renew_connection(fault: BaseException) -> bool:
     """Give the connection up if it was at fault, and not what was asked of it. Whether it was: then what moved nothing
     is worth one more try.
 
-    A connection that was not answered in time, or not made at all, is no such case: the next would take as long.
+    A connection that was not answered in time, or not made in time, is no such case: the next would take as long.
     """
     if connection.in_atomic_block or not (_is_lost(fault) or _is_of_session(fault)):
         return False
@@ -47,7 +47,7 @@ def renew_connection(fault: BaseException) -> bool:
 
 
 def _is_lost(fault: BaseException) -> bool:
-    """A connection that there was, and that broke."""
+    """A connection that broke, or was refused at once: also by a server that ends its sessions while one begins."""
     cause: Any = fault.__cause__
     if not hasattr(cause, "sqlstate") or getattr(cause, "is_final", False):
         return False

@@ -5,11 +5,12 @@
     def transfer(self, request, **payment):
         ...
 
-The handler is called with the validated body as keyword arguments; what it returns is serialized by `gives`,
-and where `pages` is named, filtered and paged before; `reads` joins what other tables tell of the rows once they are
-known, for the database plans a join for all of them. Where `streams` is named instead of `gives`, all the filtered
-rows become one file. Money calls are given their idempotency `key`. What a call does not know, in its body or among the
-parameters of a list, is refused by name.
+The handler is called with the validated body as keyword arguments, or with what `asks` reads among the parameters of
+the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before; `reads`
+joins what other tables tell of the rows once they are known, for the database plans a join for all of them. Where
+`streams` is named instead of `gives`, all the filtered rows become one file; where `files` are, the parameter
+`format` makes one of them of what the handler returned. Money calls are given their idempotency `key`. What a call
+does not know, in its body or among the parameters of its address, is refused by name.
 
 DRF's own `permission_classes`, `serializer_class`, `queryset` and their getters say nothing here: the contract does,
 and a method without one is refused when its class is made. Serializers are made once and shared by all requests, so
@@ -17,8 +18,8 @@ they have neither a context nor fields that need one.
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from typing import Any, ClassVar, Protocol
 
@@ -36,9 +37,11 @@ from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import ViewSet
 
 from lokanetra.errors import Problem
-from lokanetra.pagination import KeysetPages, NumberedPages
+from lokanetra.pagination import FeedPages, KeysetPages, NumberedPages
+from lokanetra.replica import Reader
 
 KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
+JSON = "json"
 PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -79,10 +82,16 @@ class Contract:
     allow: type[BasePermission] = IsAuthenticated
     errors: Sequence[type[APIException]] = ()
     filters: type[FilterSet] | None = None
-    pages: type[KeysetPages] | type[NumberedPages] | None = None
+    pages: type[KeysetPages] | type[NumberedPages] | type[FeedPages] | None = None
     reads: Callable[[Any], Any] | None = None
     streams: File | None = None
+    files: Mapping[str, File] = field(default_factory=dict)
+    asks: type[BaseSerializer] | None = None
     money: bool = False
+    # Pages that may be seconds old, and are then read on a replica.
+    may_be_late: bool = False
+    # Of a PATCH: whether its body must be there whole.
+    whole: bool = False
     # The service reads the account in the query that locks its wallet; until then it is believed what the token says.
     account_checked_in_service: bool = False
 
@@ -94,16 +103,22 @@ class Contract:
     def is_for_staff(self) -> bool:
         return getattr(self.allow, "for_staff", False)
 
+    @property
+    def passed_over(self) -> frozenset[str]:
+        """Where there is one format, to name it asks for nothing."""
+        return frozenset() if self.filters or self.pages or self.files else frozenset({"format"})
+
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """What a list may be asked for in its address."""
-        return frozenset((*getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
+        """What a call may be asked for in its address."""
+        asked = [*self._asks.fields, *(["format"] if self.files else [])]
+        return frozenset((*asked, *getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
 
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
         if self.parameters:
-            refuse_parameters(request.query_params, self.parameters)
-        arguments = self._body(request) if request.method in ("POST", "PATCH") else {}
+            refuse_parameters(request.query_params, self.parameters | self.passed_over)
+        arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(request)
         if self.money:
             arguments["key"] = idempotency_key(request)
         if self.account_checked_in_service:
@@ -114,6 +129,8 @@ class Contract:
         """The response for what the handler returned."""
         if self.streams:
             return self.streams.answer(request, self.filtered(request, result))
+        if file := self._file(request):
+            return file.answer(request, result)
         if self.gives is None:
             return Response(status=self.status)
         if self.pages:
@@ -122,9 +139,23 @@ class Contract:
         return Response(self._shows.to_representation(result), status=self.status, headers=replayed)
 
     def _body(self, request: Request) -> dict[str, Any]:
-        reads = self._reads_some if request.method == "PATCH" else self._reads
+        reads = self._reads_some if request.method == "PATCH" and not self.whole else self._reads
         refuse_unknown(request.data, reads.fields)
         return reads.run_validation(request.data)
+
+    def _asked(self, request: Request) -> dict[str, Any]:
+        if self.asks is None:
+            return {}
+        self._file(request)
+        asked = self._asks.fields.keys() & request.query_params.keys()
+        return self._asks.run_validation({name: request.query_params[name] for name in asked})
+
+    def _file(self, request: Request) -> File | None:
+        """What the call is to make of its result; None is JSON. Raises ValidationError."""
+        name = request.query_params.get("format", JSON) if self.files else JSON
+        if name != JSON and name not in self.files:
+            raise ValidationError({"format": [f"Choose one of {', '.join([JSON, *self.files])}."]})
+        return self.files.get(name)
 
     # Serializers are made once and shared, for making one takes longer than using it: they keep nothing of a request.
 
@@ -132,6 +163,10 @@ class Contract:
     def _shows(self) -> Any:
         assert self.gives
         return self.gives()
+
+    @cached_property
+    def _asks(self) -> Any:
+        return (self.asks or Serializer)()
 
     @cached_property
     def _reads(self) -> Any:
@@ -142,6 +177,9 @@ class Contract:
         return (self.takes or Serializer)(partial=True)
 
     def _page(self, request: Request, rows: Any) -> Response:
+        return Reader()(lambda: self._read_page(request, rows)) if self.may_be_late else self._read_page(request, rows)
+
+    def _read_page(self, request: Request, rows: Any) -> Response:
         assert self.pages
         paginator = self.pages()
         page = self._completed(paginator.paginate_queryset(self.filtered(request, rows), request))

@@ -7,9 +7,13 @@ import hashlib
 import hmac
 import os
 import re
+from datetime import time
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, overload
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -57,6 +61,26 @@ def path_prefix(name: str) -> str | None:
     return _matching(name, rf"({PATH_PREFIX})?/?", "a path such as /pay", "/").rstrip("/") or None
 
 
+def time_zone(name: str, default: str) -> str:
+    """An IANA name, such as Asia/Kolkata."""
+    wanted = "an IANA name such as Asia/Kolkata"
+    # All begin with a capital; what lies beside them in the folder of zones, such as `localtime`, does not.
+    value = _matching(name, r"[A-Z][A-Za-z0-9_+/-]*", wanted, default)
+    try:
+        return ZoneInfo(value).key
+    except (LookupError, ValueError, OSError) as error:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}, of which this machine knows nothing: write {wanted}, or install tzdata."
+        ) from error
+
+
+def time_of_day(name: str, default: str) -> time:
+    """Hours and minutes, such as 02:30."""
+    return time.fromisoformat(
+        _matching(name, "([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day such as 02:30", default)
+    )
+
+
 def money(name: str, default: str) -> Decimal:
     """Rupees, with at most two decimals."""
     return Decimal(_matching(name, r"[0-9]{1,15}(\.[0-9]{1,2})?", "an amount such as 1000.00", default))
@@ -65,6 +89,20 @@ def money(name: str, default: str) -> Decimal:
 def listing(name: str, default: str = "") -> list[str]:
     """Comma-separated values."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def dsn(name: str) -> str | None:
+    """Where Sentry takes events, as its project's settings show it."""
+    pattern = r"(https?://\w+(:\w+)?@[^/\s@?#]+(/[^\s?#]*)?/[0-9]+)?"
+    return _matching(name, pattern, "a DSN such as https://key@sentry.example.com/1", "") or None
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Comma-separated networks, such as 10.0.0.0/8."""
+    try:
+        return [ip_network(part) for part in listing(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}. Write networks such as 10.0.0.0/8, fd00::/8.") from error
 
 
 def rate(name: str, default: str) -> tuple[int, int] | None:
@@ -79,20 +117,73 @@ def rate(name: str, default: str) -> tuple[int, int] | None:
 def database(name: str, default: str) -> dict[str, Any]:
     """A database URL as Django's settings. On SQLite a relative path is relative to the project."""
     try:
-        config: dict[str, Any] = dict(dj_database_url.parse(text(name, default)))
+        config = _parsed(text(name, default))
     except ValueError as error:  # its own message, not the URL: that one holds a password
         raise ImproperlyConfigured(f"{name} cannot be read as a database URL: {error}") from error
     # Connections live as long as their process: a new one costs more than the payment that it carries.
     config |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     if config["ENGINE"].endswith("sqlite3"):
         return config | _sqlite(config["NAME"])
+    return config | _postgresql(config)
+
+
+def replica(name: str, primary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The replica of a PostgreSQL database as Django's settings, by its alias; nothing where it is not set."""
+    if text(name) is None:
+        return {}
+    config = database(name, "")
+    if {config["ENGINE"], primary["ENGINE"]} != {"lokanetra.postgresql"}:
+        raise ImproperlyConfigured(f"{name} is set: it and DATABASE_URL must both be of PostgreSQL.")
+    if "," in config["HOST"]:
+        raise ImproperlyConfigured(f"{name} has several hosts: name one, for a file is read from one and the same.")
+    return {REPLICA: config | {"TEST": {"MIRROR": "default"}}}
+
+
+# What Django calls it.
+REPLICA = "replica"
+# Between the account and the path of a URL: several hosts, each with or without a port, as libpq has them.
+_HOSTS = re.compile(r"(?P<before>[a-z]+://([^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>([/?#].*)?)")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:,]+)(:(?P<port>[0-9]*))?")
+DEFAULT_PORT = "5432"
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """With all hosts and ports in HOST and PORT, wherever the URL has them. Raises ValueError."""
+    several = _HOSTS.fullmatch(url)
+    config: dict[str, Any] = dict(dj_database_url.parse(several["before"] + several["after"] if several else url))
+    options = config.setdefault("OPTIONS", {})
+    if several:
+        config |= _hosts(several["hosts"])
+    config |= {name.upper(): str(options.pop(name)) for name in ("host", "port") if name in options}
+    hosts, ports = (str(config.get(name, "")).split(",") for name in ("HOST", "PORT"))
+    if len(ports) not in (1, len(hosts)):
+        raise ValueError(f"it has {len(hosts)} hosts and {len(ports)} ports.")
+    if any(port and not (port.isdecimal() and 0 < int(port) < 65536) for port in ports):
+        raise ValueError("a port is a number from 1 to 65535.")
+    return config
+
+
+def _hosts(text: str) -> dict[str, str]:
+    found = [_HOST.fullmatch(part) for part in text.split(",")]
+    if None in found:
+        raise ValueError("write its hosts as host1:5432,host2:5432.")
+    hosts = [unquote(each["host"].strip("[]")) for each in found if each]
+    ports = [each["port"] or DEFAULT_PORT for each in found if each]
+    return {"HOST": ",".join(hosts), "PORT": ",".join(ports)}
+
+
+def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
+    has_several_hosts = "," in str(config["HOST"])
     # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
-    patience = {"connect_timeout": 3, "tcp_user_timeout": 15_000}
+    patience: dict[str, Any] = {"connect_timeout": 2 if has_several_hosts else 3, "tcp_user_timeout": 15_000}
     # The kernel would ask after two hours whether a server that says nothing is still there: a quarter of a minute.
     patience |= {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+    # Of several hosts the one that writes is meant, and not the first that answers.
+    primary = {"target_session_attrs": "read-write"} if has_several_hosts else {}
     # Values go beside a statement and never in its text.
-    options = patience | {"server_side_binding": True} | config.get("OPTIONS", {})
-    return config | {"ENGINE": "lokanetra.postgresql", "OPTIONS": options}
+    options = patience | primary | {"server_side_binding": True} | config["OPTIONS"]
+    # A cursor that stays open between two statements would be left in a session that a pooler gives to others.
+    return {"ENGINE": "lokanetra.postgresql", "OPTIONS": options, "DISABLE_SERVER_SIDE_CURSORS": True}
 
 
 def _sqlite(path: str) -> dict[str, Any]:
@@ -120,6 +211,11 @@ def cache(name: str) -> dict[str, Any]:
     return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": patience}
 
 
+def secrets(name: str) -> list[str]:
+    """Comma-separated secrets, the newest first; none where it is not set."""
+    return [_long_enough(name, value) for value in listing(name)]
+
+
 def secret(name: str, development: str | None) -> str:
     """A secret of at least 50 characters; `development` stands in for it where one is given."""
     value = text(name) or development
@@ -128,14 +224,18 @@ def secret(name: str, development: str | None) -> str:
             f"{name} is required when DEBUG is off. Make one with: "
             'python -c "import secrets; print(secrets.token_urlsafe(50))"'
         )
-    if len(value) < 50:
-        raise ImproperlyConfigured(f"{name} has {len(value)} characters: write at least 50.")
-    return value
+    return _long_enough(name, value)
 
 
 def secret_or_derived(name: str, master: str) -> str:
     """A secret of its own, or else one derived from `master`, so that the two are never the same key."""
     return secret(name, hmac.new(master.encode(), name.encode(), hashlib.sha256).hexdigest())
+
+
+def _long_enough(name: str, value: str) -> str:
+    if len(value) < 50:
+        raise ImproperlyConfigured(f"{name} has {len(value)} characters: write at least 50.")
+    return value
 
 
 def _matching(name: str, pattern: str, wanted: str, default: str) -> str:

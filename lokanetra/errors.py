@@ -37,7 +37,10 @@ STATUS_CODES = {
 
 
 class Problem(exceptions.APIException):
-    """A rule of the API that was broken. Subclasses set `status_code`, `default_code` and `default_detail`."""
+    """A rule of the API that was broken. Subclasses set `status_code`, `default_code` and `default_detail`; what one
+    tells beside them is in `more`."""
+
+    more: Mapping[str, Any] = {}
 
 
 class ServerBusy(Problem):
@@ -98,7 +101,8 @@ def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
         code, detail = STATUS_CODES[exc.status_code]
         own = getattr(exc.detail, "code", code)
         return body(exc.status_code, own if isinstance(exc, Problem) else code, str(exc.detail) or detail)
-    return body(exc.status_code, getattr(exc.detail, "code", exc.default_code), str(exc.detail))
+    problem = body(exc.status_code, getattr(exc.detail, "code", exc.default_code), str(exc.detail))
+    return problem | getattr(exc, "more", {})
 
 
 def _by_field(detail: Any) -> dict[str, list[str]]:

@@ -1,43 +1,53 @@
 """Filters that refuse what they cannot read, where the stock ones would look away."""
 
-from datetime import UTC, datetime, time
+from datetime import datetime
 from typing import Any
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.utils.dateparse import parse_date, parse_datetime
 from django_filters.fields import BaseCSVField
 
+from lokanetra import days
 
-class UpperField(forms.ChoiceField):
+
+class ChoiceField(forms.ChoiceField):
     def to_python(self, value: Any) -> str:
         text = super().to_python(value)
-        return text.upper() if text.isascii() else text  # some letters of other scripts have one of ours as upper case
-
-
-class LowerField(forms.ChoiceField):
-    def to_python(self, value: Any) -> str:
-        return super().to_python(value).lower()
+        if not text.isascii():  # some letters of other scripts have one of ours as upper case
+            return text
+        known: Any = self.choices
+        return next((choice for choice, _ in known if choice.upper() == text.upper()), text)
 
 
 class Choice(django_filters.Filter):
     """One of these choices, in any case."""
 
-    field_class = UpperField
+    field_class = ChoiceField
 
 
-class Flag(django_filters.Filter):
+class Flag(Choice):
     """`true` or `false`, in any case."""
-
-    field_class = LowerField
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=[("true", "true"), ("false", "false")], **kwargs)
 
     def filter(self, rows: QuerySet, value: str) -> QuerySet:
         return rows.filter(**{self.field_name: value == "true"}) if value else rows
+
+
+class IdField(forms.RegexField):
+    default_error_messages = {"invalid": "Write an id, a whole number."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(r"\A[0-9]{1,18}\Z", **kwargs)
+
+
+class Id(django_filters.Filter):
+    """The id of something."""
+
+    field_class = IdField
 
 
 class Search(django_filters.CharFilter):
@@ -67,31 +77,15 @@ class Ordering(django_filters.OrderingFilter):
 
 
 class Moment(forms.Field):
-    """A date, or a time with its zone: the first instant that it names, and the last."""
+    """A date, or a time: the first instant that it names, and the last."""
 
     def to_python(self, value: str | None) -> tuple[datetime, datetime] | None:
         if not value:
             return None
         try:
-            value.encode("ascii")  # Django reads the digits of other scripts too
-            return self._day(value) or self._instant(value)
-        except (ValueError, OverflowError):
+            return days.span_of(value)
+        except ValueError:
             raise ValidationError("Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).") from None
-
-    @staticmethod
-    def _day(value: str) -> tuple[datetime, datetime] | None:
-        day = parse_date(value)
-        if day is None:
-            return None
-        return datetime.combine(day, time.min, UTC), datetime.combine(day, time.max, UTC)
-
-    @staticmethod
-    def _instant(value: str) -> tuple[datetime, datetime]:
-        instant = parse_datetime(value)
-        if instant is None:
-            raise ValueError
-        instant = instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
-        return instant, instant
 
 
 class Since(django_filters.Filter):

@@ -1,4 +1,6 @@
-"""`/healthz`: the process is alive. `/readyz`: it can serve, that is, its database answers and is migrated."""
+"""`/healthz`: the process is alive. `/readyz`: it can serve, that is, its database answers and is migrated.
+
+That the server is about to end is told by `rsgi.py`, which alone knows."""
 
 from functools import cache
 
@@ -36,7 +38,8 @@ class HealthViewSet(Endpoints):
     def readyz(self, request: Request) -> dict[str, str]:
         """Can the server answer requests?
 
-        503 while the database cannot be reached, only reads, or has migrations to come.
+        503 while the database cannot be reached, only reads, or has migrations to come, and once the server is told to
+        stop, for the seconds in which it still answers all else.
         """
         try:
             trouble = _trouble()

@@ -11,7 +11,8 @@ from select import select
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-TOKEN = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
+# Of people, the keys of machines, and the secrets of webhooks.
+TOKEN = re.compile(r"eyJ[\w-]+(\.[\w-]*)*|lk_[0-9a-f]{12}_[\w-]+|whsec_[\w+/=-]+")
 # Ten digits and more, however they came into the line: a database error quotes the value that it refused.
 PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
 # PostgreSQL tells the whole row that it refused, of however many lines, behind what rule was broken: the rest of the

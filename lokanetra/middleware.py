@@ -17,7 +17,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
 from rest_framework.settings import api_settings
 
-from lokanetra import database, errors, logs
+from lokanetra import database, errors, logs, metrics
 from lokanetra.addresses import address_of
 from lokanetra.env import PATH_PREFIX
 from lokanetra.parsers import ProblemRenderer
@@ -27,7 +27,7 @@ logger = logging.getLogger("lokanetra.requests")
 Handler = Callable[[HttpRequest], HttpResponse]
 
 PAGES = ("/admin/", "/swagger/", "/redoc/", "/static/")
-HEALTH = ("/healthz", "/readyz")
+HEALTH = ("/healthz", "/readyz", "/metrics")
 PRIVATE = ("/auth/", "/wallet/", "/transactions/")
 NO_FRAMES = "frame-ancestors 'none'"
 # The pages of the documentation need nothing but what we serve; ReDoc would fetch a picture from its maker.
@@ -80,6 +80,8 @@ def request_id(get_response: Handler) -> Handler:
         response = get_response(request)
         response["X-Request-Id"] = current
         logger.info("%s %s", request.method, response.status_code, extra={"fields": _fields(request, response, start)})
+        if metrics.are_on():
+            metrics.count(request, response, time.perf_counter() - start)
         return response
 
     return middleware

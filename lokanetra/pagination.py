@@ -1,4 +1,5 @@
-"""Pages: by keyset for histories that never end, by number (with a capped count) for staff who jump about."""
+"""Pages: by keyset for histories that never end, by number (with a capped count) for staff who jump about, and by the
+last id that was seen for those who read on and on."""
 
 import hashlib
 import re
@@ -88,6 +89,34 @@ class KeysetPages:
         return replace_query_param(self.request.build_absolute_uri(), "cursor", written(direction, row.pk))
 
 
+class FeedPages:
+    """Oldest-first pages by id, for a reader who goes on after the last one that he saw."""
+
+    default_size, max_size, last_id = 100, 1000, 10**18 - 1
+    parameters = {
+        "after": ("integer", "The last id that was seen; from the first on by default."),
+        "page_size": ("integer", f"Rows on a page, 1 to {max_size}, {default_size} by default."),
+    }
+
+    def paginate_queryset(self, rows: QuerySet, request: Request) -> list[Model]:
+        self.request = request
+        size = whole_number(request, "page_size", self.default_size, self.max_size)
+        after = whole_number(request, "after", 0, self.last_id, least=0)
+        found = list(rows.filter(pk__gt=after).order_by("pk")[: size + 1])
+        self.has_next, self.page = len(found) > size, found[:size]
+        return self.page
+
+    def get_paginated_response(self, data: list) -> Response:
+        url = self.request.build_absolute_uri()
+        following = replace_query_param(url, "after", self.page[-1].pk) if self.has_next else None
+        return Response({"next": following, "results": data})
+
+    @staticmethod
+    def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:
+        """The fields of a page, for the documentation."""
+        return {"next": serializers.URLField(allow_null=True), "results": row(many=True)}
+
+
 class NumberedPages:
     """Numbered pages over the first 10,000 rows; above that the count is capped and says so."""
 
@@ -155,8 +184,8 @@ def page_size(request: Request) -> int:
     return whole_number(request, "page_size", DEFAULT_SIZE, MAX_SIZE)
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
+def whole_number(request: Request, name: str, default: int, most: int, *, least: int = 1) -> int:
     text = request.query_params.get(name, "") or str(default)
-    if not re.fullmatch("[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= most:
-        raise ValidationError({name: [f"This must be a whole number from 1 to {most}."]})
+    if not re.fullmatch("[0-9]{1,18}", text, re.ASCII) or not least <= int(text) <= most:
+        raise ValidationError({name: [f"This must be a whole number from {least} to {most}."]})
     return int(text)

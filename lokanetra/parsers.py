@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 from django.conf import settings
+from django.utils import timezone
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
-from lokanetra import texts
+from lokanetra import days, texts
 
 
 class BodyTooLarge(exceptions.APIException):
@@ -104,6 +106,64 @@ class TrueOrFalse(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+class WholeNumber(serializers.IntegerField):
+    """A JSON number without a fraction, and nothing that could be made into one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
+class UTCDateTimeField(serializers.DateTimeField):
+    """A time as the contract writes it, in UTC, whatever `TIME_ZONE` is."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(default_timezone=UTC, **kwargs)
+
+
+class Past(serializers.Field):
+    """A moment that has come: a time, or the end of a day, which for today is now."""
+
+    default_error_messages = {
+        "invalid": "Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).",
+        "future": "This is still to come.",
+    }
+
+    def to_internal_value(self, data: str) -> datetime:
+        try:
+            first, last = days.span_of(data)
+        except ValueError:
+            self.fail("invalid")
+        now = timezone.now()
+        if first > now:
+            self.fail("future")
+        return min(last, now)
+
+
+class Day(serializers.Field):
+    """A day, as 2026-01-31."""
+
+    default_error_messages = {"invalid": "Write a date (2026-01-31)."}
+    named = staticmethod(days.day_named)
+
+    def to_internal_value(self, data: str) -> date:
+        try:
+            return self.named(data)
+        except ValueError:
+            self.fail("invalid")
+
+    def to_representation(self, value: date) -> str:
+        return value.isoformat()
+
+
+class Month(Day):
+    """A month, as 2026-01."""
+
+    default_error_messages = {"invalid": "Write a month (2026-01)."}
+    named = staticmethod(days.month_named)
 
 
 def _exact(literal: str) -> Decimal | float:

@@ -23,7 +23,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse, StreamingHttpResponse
 from granian.rsgi import ProtocolClosed
 
-from lokanetra import errors, logs, postgresql
+from lokanetra import errors, logs, metrics, postgresql
 from lokanetra.parsers import JSONRenderer, ProblemRenderer
 from lokanetra.slots import Busy, Slots, Threads
 
@@ -135,7 +135,12 @@ class Parts:
 
 
 class Application:
-    """What granian calls, in a process that has loaded it but opened nothing."""
+    """What granian calls, in a process that has loaded it but opened nothing.
+
+    While it is draining every answer closes its connection, and it is not ready: nobody should send more.
+    """
+
+    is_draining = False
 
     def __init__(self) -> None:
         postgresql.serve()
@@ -149,9 +154,21 @@ class Application:
         self.files = Slots(loop, threads, FILE_SLOTS, connected=False)
         self.alive = Slots(loop, threads, HEALTH_SLOTS, connected=False)
         self.ready = Slots(loop, threads, HEALTH_SLOTS)
+        self.watched = Slots(loop, threads, HEALTH_SLOTS, connected=False)
+        if metrics.are_on():
+            self._tell_slots(loop)
+
+    def _tell_slots(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Every second: to count each time that one is taken would cost more."""
+        for kind, slots in {"write": self.writes, "read": self.reads, "file": self.files}.items():
+            metrics.slots.labels(kind, "busy").set(slots.count - len(slots.free))
+            metrics.slots.labels(kind, "waited_for").set(len(slots.waiting))
+        loop.call_later(1.0, self._tell_slots, loop)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         answer = await self._answer(scope, protocol)
+        if self.is_draining:
+            answer.headers.append(("Connection", "close"))
         with suppress(ProtocolClosed):
             if answer.parts:
                 await self._stream(protocol, answer, answer.parts)
@@ -171,9 +188,13 @@ class Application:
     def _slots_for(self, scope: Any) -> tuple[Slots, dict[str, float]]:
         path = scope.path.removeprefix(settings.FORCE_SCRIPT_NAME or "")
         if path == "/readyz":
+            if self.is_draining:
+                raise Busy
             return self.ready, READY
         if path == "/healthz":
             return self.alive, {}
+        if path == "/metrics":
+            return self.watched, {}
         if path.startswith(settings.STATIC_URL):
             return self.files, {}
         return (self.reads if scope.method in ("GET", "HEAD") else self.writes), {}
@@ -248,6 +269,7 @@ def _as_latin(text: str) -> str:
 def refusal(scope: Any, status: int) -> Answer:
     """A problem that is answered before Django sees the request."""
     logger.warning("%s %s: refused before it was worked on", scope.method, status)
+    metrics.refused(status)
     headers = {
         "Content-Type": ProblemRenderer.media_type,
         "Cache-Control": "no-store",

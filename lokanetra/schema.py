@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from drf_yasg import openapi
 from drf_yasg.inspectors import FieldInspector, SwaggerAutoSchema
 from drf_yasg.renderers import ReDocRenderer, SwaggerJSONRenderer, SwaggerUIRenderer
@@ -15,74 +16,240 @@ from rest_framework.permissions import AllowAny
 from rest_framework_simplejwt.exceptions import InvalidToken
 
 from lokanetra import errors
-from lokanetra.endpoints import Contract, File, IdempotencyKeyInvalid, IdempotencyKeyMissing
+from lokanetra.endpoints import JSON, Contract, File, IdempotencyKeyInvalid, IdempotencyKeyMissing
 from lokanetra.parsers import BodyTooLarge, JSONParser, JSONRenderer, ProblemRenderer
+from transactions.serializers import StaffEntrySerializer
+from wallet.limits import NAMES
+from wallet.serializers import QuantityField
 
 INFO = openapi.Info(
     title="Lokanetra",
     default_version="1",
     description=inspect.cleandoc(
-        """
-        Log in with a one-time password, hold a wallet, and credit, debit and transfer money.
+        f"""
+        Log in with a one-time password, own a wallet, and credit, debit, transfer, hold, request and refund money.
 
         1. `POST /auth/send-otp/` sends a code to a phone; `POST /auth/verify-otp/` answers it with an access token.
         2. Press **Authorize** and write `Bearer <access>`.
-        3. Money is a decimal string with two places, such as `"150.50"`; times are in UTC.
-        4. Send an `Idempotency-Key` with each payment: repeated, it moves money once.
+        3. Money is a decimal string with two places, such as `"150.50"`; times are in UTC. A date
+           that stands alone, and a time without a zone, is one of {settings.TIME_ZONE}.
+        4. Send an `Idempotency-Key` with each payment, hold, request and refund: repeated, it is done once. A key
+           stands for one request of its user, whichever call it was.
+        5. `POST /wallet/holds/` sets money aside for a payee, who captures it, at once or in parts, or voids it; at
+           its time it is over by itself.
+        6. `POST /wallet/requests/` asks another for money, who pays or declines.
+        7. What a transfer brought can be given back, whole or in parts: `POST /transactions/{{id}}/refund/`.
+        8. `GET /wallet/limits/` shows what the wallet may still pay and take; `GET /transactions/statement/` what it
+           held and did in a month.
+        9. Programs of staff follow what changes by `GET /transactions/events/`, or have it sent to webhooks.
 
         Errors are problem details (RFC 9457); `code` is stable, `detail` is for people.
         """
     ),
 )
 
-# What a field looks like, by its name: the same name means the same thing everywhere.
+# What a field looks like: by the call and its name, by its serializer and its name, or by its name alone, which then
+# means the same thing everywhere.
 EXAMPLES: dict[str, Any] = {
     "access": "eyJhbGciOiJIUzI1NiJ9.access.signature",
     "amount": "150.50",
+    "answer": "thanks",
+    "answer_status": 200,
+    "at": "2026-01-31T18:29:59.999999Z",
+    "attempts": 1,
+    "available": "749.50",
     "balance": "849.50",
+    "captured": "0.00",
+    "closed_at": None,
+    "closing_balance": "849.50",
     "code": "insufficient_funds",
     "count": 1,
     "count_is_exact": False,
     "counterparty": "user_9888888888",
     "created_at": "2026-01-31T09:30:00Z",
     "currency": "INR",
+    "daily_count": 20,
+    "daily_out": None,
     "date_joined": "2026-01-31T09:30:00Z",
     "detail": "The wallet holds 10.00, 25.00 was asked for.",
     "direction": "OUT",
     "email": "asha@example.com",
+    "event": 314,
+    "end_date": "2026-01-31",
     "errors": {"amount": ["The amount must be more than zero."]},
+    "expires_at": "2026-02-07T09:30:00Z",
     "expires_in": 300,
+    "failing_since": None,
+    "final": False,
     "first_name": "Asha",
+    "from_phone_number": "9888888888",
+    "held": "100.00",
+    "hold": None,
     "id": 42,
     "is_active": True,
     "is_staff": False,
     "is_superuser": False,
     "last_name": "Rao",
+    "limit": "10000.00",
+    "max_amount": "5000.00",
+    "max_balance": "10000.00",
+    "monthly_in": "10000.00",
+    "monthly_out": "10000.00",
     "next": None,
+    "next_at": None,
+    "opening_balance": "1000.00",
     "otp": "042042",
+    "payee": "user_9888888888",
+    "payee_phone_number": "9888888888",
+    "payer": "user_9999999999",
+    "payer_phone_number": "9999999999",
     "phone_number": "9999999999",
     "previous": None,
     "reason": "Reported stolen",
     "receiver": "user_9888888888",
     "receiver_phone_number": "9888888888",
     "refresh": "eyJhbGciOiJIUzI1NiJ9.refresh.signature",
+    "refunded": "50.50",
+    "remaining": "9749.50",
     "remarks": "Lunch",
+    "requester": "user_9999999999",
+    "requester_phone_number": "9999999999",
     "resend_after": 30,
+    "resets_at": "2026-01-31T18:30:00Z",
+    "retried": 3,
+    "reverses": None,
+    "seconds": 0.128,
+    "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     "sender": "user_9999999999",
     "sender_phone_number": "9999999999",
-    "status": "ACTIVE",
+    "sent_at": "2026-01-31T09:30:01Z",
+    "start_date": "2026-01-01",
+    "switched_off_at": None,
+    "tier": "Small",
     "timestamp": "2026-01-31T09:30:00Z",
     "title": "Bad Request",
     "to_phone_number": "9888888888",
+    "total_in": "0.00",
+    "total_out": "150.50",
+    "transaction": None,
     "transaction_id": 42,
     "transaction_type": "TRANSFER",
     "type": "about:blank",
+    "types": ["transaction.created", "hold.expired"],
+    "url": "https://example.com/events",
+    "used": "250.50",
     "user": "user_9999999999",
     "username": "user_9999999999",
+    "webhook": 2,
+    # Where a name means something else.
+    "BrokenLimit.name": "monthly_out",
+    "Delivery.id": 271,
+    "Delivery.status": "DELIVERED",
+    "Delivery.type": "transaction.created",
+    "Event.id": 314,
+    "Event.type": "transaction.created",
+    "Hold.amount": "100.00",
+    "Hold.id": 7,
+    "Hold.remaining": "100.00",
+    "Hold.remarks": "A room",
+    "Hold.status": "OPEN",
+    "HoldRequest.amount": "100.00",
+    "HoldRequest.expires_in": 604800,
+    "HoldRequest.remarks": "A room",
+    "Ask.amount": "75.00",
+    "Ask.expires_in": 604800,
+    "Ask.remarks": "Tickets",
+    "PaymentRequest.amount": "75.00",
+    "PaymentRequest.direction": "IN",
+    "PaymentRequest.id": 12,
+    "PaymentRequest.payer": "user_9888888888",
+    "PaymentRequest.remarks": "Tickets",
+    "PaymentRequest.status": "PENDING",
+    "StaffPaymentRequest.payer_phone_number": "9888888888",
+    "Capture.amount": "60.00",
+    "Limit.name": "monthly_out",
+    "Problem.status": 400,
+    "Refund.amount": "50.50",
+    "Refund.remarks": "One came cold",
+    "Reversal.remarks": "Wrong number",
+    "Status.status": "ok",
+    "Tier.id": 3,
+    "Tier.name": "Small",
+    "TierChange.reason": "Identified",
+    "Wallet.id": 5,
+    "Wallet.status": "ACTIVE",
+    "Balance.status": "ACTIVE",
+    "Webhook.id": 2,
+    # What a list is made of.
+    "ListField.": "transaction.created",
+    # What a call answers that another with the same serializer does not.
+    "cancel.closed_at": "2026-01-31T12:00:00Z",
+    "cancel.status": "CANCELLED",
+    "capture.amount": "60.00",
+    "capture.balance": "60.00",
+    "capture.hold": 7,
+    "capture.remarks": "A room",
+    "credit.receiver": "user_9999999999",
+    "credit.sender": None,
+    "credit.transaction_type": "CREDIT",
+    "debit.receiver": None,
+    "debit.transaction_type": "DEBIT",
+    "decline.closed_at": "2026-01-31T12:00:00Z",
+    "decline.direction": "OUT",
+    "decline.status": "DECLINED",
+    "freeze.status": "FROZEN",
+    "pay.amount": "75.00",
+    "pay.balance": "100.00",
+    "pay.receiver": "user_9999999999",
+    "pay.remarks": "Tickets",
+    "pay.sender": "user_9888888888",
+    "refund.amount": "50.50",
+    "refund.balance": "100.00",
+    "refund.receiver": "user_9999999999",
+    "refund.remarks": "One came cold",
+    "refund.reverses": 42,
+    "refund.sender": "user_9888888888",
+    "refund.transaction_id": 43,
+    "retry.answer": "moved away",
+    "retry.answer_status": 503,
+    "retry.attempts": 0,
+    "retry.next_at": "2026-01-31T12:00:00Z",
+    "retry.status": "PENDING",
+    "reverse.balance": "1000.00",
+    "reverse.receiver": "user_9999999999",
+    "reverse.remarks": "Wrong number",
+    "reverse.reverses": 42,
+    "reverse.sender": "user_9888888888",
+    "reverse.transaction_id": 43,
+    "test.answer": "",
+    "test.answer_status": None,
+    "test.attempts": 0,
+    "test.event": None,
+    "test.next_at": "2026-01-31T09:30:00Z",
+    "test.seconds": None,
+    "test.sent_at": None,
+    "test.status": "PENDING",
+    "test.type": "webhook.test",
+    "void.closed_at": "2026-01-31T12:00:00Z",
+    "void.direction": "IN",
+    "void.remaining": "0.00",
+    "void.status": "VOIDED",
 }
+
+# What an answer has in some cases alone.
+ONLY_SOMETIMES = ("count_is_exact", "at")
 
 # DRF's names for two of its errors are not ours.
 CODES = {"invalid": "validation_error", "error": "server_error"}
+
+
+class BrokenLimitSerializer(serializers.Serializer):
+    """What `limits.Limit.data` tells."""
+
+    name = serializers.ChoiceField(choices=NAMES)
+    limit = QuantityField()
+    remaining = QuantityField()
+    resets_at = serializers.DateTimeField(allow_null=True)
 
 
 class ProblemSerializer(serializers.Serializer):
@@ -91,20 +258,25 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)  # type: ignore[assignment]
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="Of a `validation_error`."
+    )
+    limit = BrokenLimitSerializer(required=False, help_text="Of a `limit_exceeded`.")
 
     class Meta:
         ref_name = "Problem"
 
 
 class ExampleInspector(FieldInspector):
-    """Gives each property its example, and the pattern that its field reads by."""
+    """Gives each property its example, the pattern that its field reads by, and no type where it has two."""
 
     def process_result(self, result: Any, method_name: str, obj: Any, **kwargs: Any) -> Any:
-        if isinstance(result, openapi.Schema) and obj.field_name in EXAMPLES:
-            result["example"] = EXAMPLES[obj.field_name]
+        if isinstance(result, openapi.Schema) and (name := example_name(obj)):
+            result["example"] = EXAMPLES[name]
             if getattr(obj, "pattern", None):
                 result["pattern"] = obj.pattern
+            if isinstance(obj, QuantityField):
+                del result["type"]
         return result
 
 
@@ -139,7 +311,8 @@ class EndpointSchema(SwaggerAutoSchema):
         """None is promised for an answer without a body."""
         streams = self.contract.streams
         own = streams.media_type if streams else JSONRenderer.media_type
-        return [own, ProblemRenderer.media_type] if streams or self.contract.gives else [ProblemRenderer.media_type]
+        kinds = [own] if streams or self.contract.gives else []
+        return [*kinds, *(file.media_type for file in self.contract.files.values()), ProblemRenderer.media_type]
 
     def get_request_body_parameters(self, consumes: Any) -> list[openapi.Parameter]:
         if self.contract.takes is None:
@@ -151,6 +324,10 @@ class EndpointSchema(SwaggerAutoSchema):
     def get_query_parameters(self) -> list[openapi.Parameter]:
         filters = self.contract.filters.base_filters if self.contract.filters else {}
         found = [_filter_parameter(name, field) for name, field in filters.items()]
+        asked: Any = self.contract.asks() if self.contract.asks else serializers.Serializer()
+        found += [_query(name, openapi.TYPE_STRING, field.help_text) for name, field in asked.fields.items()]
+        if self.contract.files:
+            found += [_query("format", openapi.TYPE_STRING, "`json` by default.", enum=[JSON, *self.contract.files])]
         pages = getattr(self.contract.pages, "parameters", {})
         return found + [_query(name, kind, text) for name, (kind, text) in pages.items()]
 
@@ -158,7 +335,7 @@ class EndpointSchema(SwaggerAutoSchema):
         if not self.contract.money:
             return parameters
         text = (
-            "Repeated with the same request it returns the first receipt and moves nothing; 1 to 255 ASCII characters."
+            "Repeated with the same request it answers what that made and does nothing more; 1 to 255 ASCII characters."
         )
         return [*parameters, openapi.Parameter("Idempotency-Key", openapi.IN_HEADER, text, type=openapi.TYPE_STRING)]
 
@@ -175,7 +352,7 @@ class EndpointSchema(SwaggerAutoSchema):
             return _file(self.contract.streams)
         if gives is None:
             return openapi.Response("Done.")
-        examples = {JSONRenderer.media_type: example_of(gives())}
+        examples = {JSONRenderer.media_type: example_of(gives(), self.view.action)}
         return openapi.Response("Done.", schema=self.serializer_to_schema(gives()), examples=examples)
 
     def _problem(self, status: int, found: list[Any]) -> openapi.Response:
@@ -210,26 +387,46 @@ class EndpointSchema(SwaggerAutoSchema):
         yield from (exceptions.Throttled, exceptions.APIException, errors.ServerBusy)
 
 
-@cache
 def answer_of(contract: Contract) -> type[serializers.BaseSerializer] | None:
     """The serializer of the whole answer: where there are pages, of a page."""
     if contract.gives is None or contract.pages is None:
         return contract.gives
-    name = contract.gives.__name__.replace("Serializer", "PageSerializer")
-    return type(name, (serializers.Serializer,), contract.pages.serializer(contract.gives))
+    row: Any = contract.gives
+    pages: Any = contract.pages
+    return page_of(row, pages)
 
 
-def example_of(field: Any) -> Any:
+@cache
+def page_of(row: type[serializers.BaseSerializer], pages: Any) -> type[serializers.Serializer]:
+    """One class for all calls with such pages, for one name stands for one thing in the documentation."""
+    name = row.__name__.replace("Serializer", "PageSerializer")
+    return type(name, (serializers.Serializer,), pages.serializer(row))
+
+
+def example_of(field: Any, call: str = "") -> Any:
+    """What the call answers, or any call does."""
     if isinstance(field, serializers.ListSerializer):
-        return [example_of(field.child)]
+        return [example_of(field.child, call)]
     if isinstance(field, serializers.Serializer):
-        return {name: example_of(child) for name, child in field.fields.items() if name != "count_is_exact"}
-    return EXAMPLES.get(field.field_name)
+        return {name: example_of(child, call) for name, child in field.fields.items() if name not in ONLY_SOMETIMES}
+    return EXAMPLES.get(example_name(field, call))
+
+
+def example_name(field: Any, call: str = "") -> str:
+    """Which of the examples is that of the field; empty where none is."""
+    kinds = [kind.__name__.removesuffix("Serializer") for kind in type(field.parent).__mro__]
+    names = [*(f"{owner}.{field.field_name}" for owner in (call, *kinds)), str(field.field_name)]
+    return next((name for name in names if name in EXAMPLES), "")
+
+
+# An event of a payment tells what staff see of its row.
+EXAMPLES["data"] = example_of(StaffEntrySerializer())
 
 
 def _file(streams: File) -> openapi.Response:
     row = example_of(streams.columns())
-    example = f"{','.join(row)}\r\n{','.join(map(str, row.values()))}\r\n"
+    cells = ["" if value is None else str(value) for value in row.values()]
+    example = f"{','.join(row)}\r\n{','.join(cells)}\r\n"
     return openapi.Response(
         "A file.", schema=openapi.Schema(type=openapi.TYPE_FILE), examples={streams.media_type: example}
     )

@@ -13,8 +13,10 @@ SECRET_KEY = env.secret(
     "DJANGO_SECRET_KEY",
     development="development-only-key-that-is-never-used-when-debug-is-off" if DEBUG else None,
 )
+SECRET_KEY_FALLBACKS = env.secrets("DJANGO_SECRET_KEY_FALLBACKS")
 JWT_SIGNING_KEY = env.secret_or_derived("JWT_SIGNING_KEY", SECRET_KEY)
 OTP_PEPPER = env.secret_or_derived("OTP_PEPPER", SECRET_KEY)
+WEBHOOK_SECRET_KEY = env.secrets("WEBHOOK_SECRET_KEY")
 
 # --- The product ----------------------------------------------------------------------------------
 
@@ -22,6 +24,7 @@ WALLET_CURRENCY = env.text("WALLET_CURRENCY", "INR")
 WALLET_SELF_CREDIT = env.boolean("WALLET_SELF_CREDIT", DEBUG)
 WALLET_MAX_AMOUNT = env.money("WALLET_MAX_AMOUNT", "1000000.00")
 WALLET_MAX_BALANCE = env.money("WALLET_MAX_BALANCE", "100000000.00")
+REQUESTS_PER_DAY = env.integer("REQUESTS_PER_DAY", 100)
 IDEMPOTENCY_REQUIRED = env.boolean("IDEMPOTENCY_REQUIRED", False)
 
 PHONE_REGION = env.text("PHONE_REGION", "IN")
@@ -40,9 +43,16 @@ OTP_SENDS_PER_DAY = env.integer("OTP_SENDS_PER_DAY", 0)
 OTP_SENDS_CAPPED = not DEBUG
 
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/min")
+SERVICE_RATE_LIMIT = env.rate("SERVICE_RATE_LIMIT", "6000/min")
 NUM_PROXIES = env.integer("NUM_PROXIES", 0)
 # What a provider gives to one line at the least; some give a /56 to each.
 CLIENT_IPV6_PREFIX = env.prefix_length("CLIENT_IPV6_PREFIX", 64)
+
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+SENTRY_DSN = env.dsn("SENTRY_DSN")
+
+EVENTS_KEPT_DAYS = env.integer("EVENTS_KEPT_DAYS", 90)
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 
 # --- Applications ---------------------------------------------------------------------------------
 
@@ -103,6 +113,9 @@ TEMPLATES = [
 # --- Database and cache ---------------------------------------------------------------------------
 
 DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3")}
+DATABASES |= env.replica("DATABASE_REPLICA_URL", DATABASES["default"])
+# Seconds. What a replica tells may be so old, and no older.
+REPLICA_MAX_LAG = env.integer("REPLICA_MAX_LAG", 10)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {"default": env.cache("REDIS_URL")}
@@ -133,7 +146,7 @@ SIMPLE_JWT = {
 # --- API ------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["users.tokens.LoginAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["users.keys.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["lokanetra.throttles.RateLimit"],
     "DEFAULT_PARSER_CLASSES": ["lokanetra.parsers.JSONParser"],
@@ -195,7 +208,7 @@ CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-ke
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Retry-After", "X-Request-Id"]
 
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$", r"(^|/)readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$", r"(^|/)readyz$", r"(^|/)metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 # These bind all of the domain, whoever else serves there, for a year and more: for its owner to say, not for us.
@@ -212,8 +225,11 @@ X_FRAME_OPTIONS = "DENY"
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
-TIME_ZONE = "UTC"
+# Whose days and months these are: those of filters, charts and the console. Times in JSON and in logs are UTC.
+TIME_ZONE = env.time_zone("TIME_ZONE", "Asia/Kolkata")
 USE_TZ = True
+# When the worker proves the books, in that zone.
+NIGHTLY_AT = env.time_of_day("NIGHTLY_AT", "02:30")
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / ".static"
@@ -253,6 +269,10 @@ LOGGING = {
         # Anybody may send any Host header: it is answered with a 400, and no reason to wake somebody.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "apprise": {"level": "WARNING"},
+        # A hundred lines for each font in a file.
+        "fontTools": {"level": "WARNING"},
+        # It would tell the URLs of receivers whose answers are broken.
+        "urllib3": {"level": "ERROR"},
         # The development server writes lines of its own.
         "lokanetra.requests": {"level": "WARNING" if DEBUG else "INFO"},
     },

@@ -60,7 +60,7 @@ class Slots:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, threads: Threads, count: int, *, connected: bool = True
     ) -> None:
-        self.loop, self.threads = loop, threads
+        self.loop, self.threads, self.count = loop, threads, count
         self.free: list[Any] = [_new_connection() if connected else None for _ in range(count)]
         self.waiting: deque[asyncio.Future[Any]] = deque()
 

@@ -3,7 +3,11 @@
     python -m lokanetra.supervisor --host 127.0.0.1 --port 8000 --workers 2
 
 A worker that keeps dying is replaced more and more slowly while the others go on. Where none has come to serve at all,
-the server ends with status 1. SIGTERM and SIGINT end it when the requests under way are answered.
+the server ends with status 1.
+
+SIGTERM drains it first: for some seconds it serves as before, but `/readyz` says no and every answer closes its
+connection, so that a balancer sends no more. Then it listens no more, answers what is under way and ends with status 0.
+SIGINT, or a second signal, leaves the draining out.
 """
 
 import asyncio
@@ -16,9 +20,12 @@ import signal
 import socket
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import uvloop
@@ -26,15 +33,21 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from lokanetra import env
+
 logger = logging.getLogger("lokanetra.server")
 
+# What `prometheus_client` calls the folder in which processes count together.
+COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 # Seconds. After a life as long as this, a worker's earlier deaths are forgotten.
 LONG_LIFE = 60.0
 # Seconds before a worker that died twice in a row is replaced; each further death doubles them, up to the longest.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
-# Seconds for a worker that is told to stop to answer what is under way.
-GRACE = 10.0
+# Seconds in which a server that is told to stop still takes requests, so that balancers have time to hear of it.
+DRAIN = 3
+# Seconds after that, for a worker to answer what is under way: a payment waits for a lock three times 3.
+GRACE = 11.0
 # Connections of clients that one worker holds, most of which wait; and open files that it needs beside them.
 MOST_CLIENTS, OWN_FILES = 4096, 128
 # Connections that wait until a worker takes them.
@@ -67,12 +80,13 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps `count` processes of `work`, which is called in each with what it calls once it serves."""
+    """Keeps `count` processes of `work`, which is called in each with what it calls once it serves. Each may drain for
+    so many seconds."""
 
-    def __init__(self, work: Callable[[Callable[[], None]], None], count: int) -> None:
-        self.work = work
+    def __init__(self, work: Callable[[Callable[[], None]], None], count: int, drain: float = 0.0) -> None:
+        self.work, self.drain = work, drain
         self.workers = [Worker() for _ in range(count)]
-        self.is_stopping = self.has_served = False
+        self.is_stopping = self.is_hurried = self.has_served = False
         self.signalled, self.wakeup = socket.socketpair()
         self.serving, self.tell_serving = socket.socketpair()
         for end in (self.signalled, self.wakeup, self.serving):
@@ -121,8 +135,13 @@ class Supervisor:
         if self.serving in readable:
             self.has_served |= bool(self.serving.recv(4096))
         if self.signalled in readable:
-            received = set(self.signalled.recv(4096))
-            self.is_stopping |= bool(received & {signal.SIGTERM, signal.SIGINT})
+            for number in self.signalled.recv(4096):
+                self._heed(number)
+
+    def _heed(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.is_hurried |= self.is_stopping or number == signal.SIGINT
+            self.is_stopping = True
 
     def _ended(self) -> dict[int, int]:
         """The exit statuses of the processes that have ended, by their ids."""
@@ -141,6 +160,8 @@ class Supervisor:
             if worker.pid in ended:
                 pid, status = worker.pid, ended[worker.pid]
                 worker.died(now)
+                if COUNTED_IN in os.environ:
+                    import_module("prometheus_client.multiprocess").mark_process_dead(pid)
                 if not self.is_stopping:
                     pause = worker.due_at - now
                     logger.error("worker %s ended with status %s; the next starts in %.0f s", pid, status, pause)
@@ -149,15 +170,26 @@ class Supervisor:
             raise CannotServe(f"Worker {pid} ended with status {status} before any came to serve.")
 
     def _stop(self) -> None:
-        """SIGTERM to all; SIGKILL to those that need longer than the grace."""
+        """SIGTERM to all, SIGINT once there is a hurry, and SIGKILL to those that need longer than the grace."""
         self.is_stopping = True
         self._send(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + self.drain + GRACE
+        while self._alive() and not self.is_hurried and time.monotonic() < deadline:
+            self._bury_next(deadline)
+        self._send(signal.SIGINT)
+        deadline = min(deadline, time.monotonic() + GRACE)
         while self._alive() and time.monotonic() < deadline:
-            self._wait(deadline - time.monotonic())
-            self._bury(self._ended())
+            self._bury_next(deadline)
+        self._kill()
+
+    def _bury_next(self, deadline: float) -> None:
+        self._wait(max(0.0, deadline - time.monotonic()))
+        self._bury(self._ended())
+
+    def _kill(self) -> None:
         self._send(signal.SIGKILL)
         for worker in self._alive():
+            logger.warning("worker %s did not end in time: it was killed, and what it worked on with it", worker.pid)
             os.waitpid(worker.pid or 0, 0)
 
     def _alive(self) -> list[Worker]:
@@ -168,8 +200,8 @@ class Supervisor:
             os.kill(worker.pid or 0, number)
 
 
-async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None]) -> None:
-    """Answer requests until SIGTERM or SIGINT, or until the supervisor is gone."""
+async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None], *, drain: float = 0.0) -> None:
+    """Answer requests until SIGINT, until so many seconds after SIGTERM, or until the supervisor is gone."""
 
     class Target:
         __rsgi__ = staticmethod(application.__rsgi__)
@@ -192,8 +224,13 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
         log_enabled=False,
     )
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+
+    def begin_to_drain() -> None:
+        application.is_draining = True
+        loop.call_later(drain, server.stop)
+
+    loop.add_signal_handler(signal.SIGTERM, begin_to_drain)
+    loop.add_signal_handler(signal.SIGINT, server.stop)
     watch = loop.create_task(_stop_with_parent(server.stop))
     await server.serve()
     watch.cancel()
@@ -209,7 +246,26 @@ async def _stop_with_parent(stop: Callable[[], None]) -> None:
 
 def main() -> None:
     options = arguments().parse_args()
+    # The first process of a container is deaf to a signal that it has no handler for.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit())
     check_address(options.host, options.port)
+    with _counting_together():
+        _run(options)
+
+
+@contextmanager
+def _counting_together() -> Iterator[None]:
+    """Workers count in files of one folder, where each finds what the others have counted, and those that died."""
+    if not env.text("METRICS_TOKEN"):
+        yield
+        return
+    with TemporaryDirectory(prefix="lokanetra-metrics-") as folder:
+        os.environ[COUNTED_IN] = folder
+        yield
+
+
+def _run(options: Namespace) -> None:
     from lokanetra.rsgi import application
 
     # What is loaded now is shared by all workers, and the collector need not look at it again and again.
@@ -218,8 +274,11 @@ def main() -> None:
     logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
     try:
         Supervisor(
-            lambda on_serving: uvloop.run(serve(application, options.host, options.port, on_serving)),
+            lambda on_serving: uvloop.run(
+                serve(application, options.host, options.port, on_serving, drain=options.drain)
+            ),
             options.workers,
+            options.drain,
         ).run()
     except CannotServe as fault:
         sys.exit(str(fault))
@@ -228,8 +287,9 @@ def main() -> None:
 def arguments() -> ArgumentParser:
     parser = ArgumentParser("lokanetra.supervisor", description="Runs the production server.", allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
-    parser.add_argument("--port", type=_whole_number(65_535), default=8000, help="port to listen at")
-    parser.add_argument("--workers", type=_whole_number(1_000), default=os.cpu_count(), help="processes")
+    parser.add_argument("--port", type=_whole_number(1, 65_535), default=8000, help="port to listen at")
+    parser.add_argument("--workers", type=_whole_number(1, 1_000), default=os.cpu_count(), help="processes")
+    parser.add_argument("--drain", type=_whole_number(0, 600), default=DRAIN, help="seconds to drain after SIGTERM")
     return parser
 
 
@@ -251,10 +311,10 @@ def _most_clients() -> int:
     return MOST_CLIENTS if hard == resource.RLIM_INFINITY else max(1, min(MOST_CLIENTS, hard - OWN_FILES))
 
 
-def _whole_number(most: int) -> Callable[[str], int]:
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise ArgumentTypeError(f"write a whole number from 1 to {most}")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"write a whole number from {least} to {most}")
         return int(text)
 
     return whole_number

@@ -18,7 +18,8 @@ REST = 10.0
 
 
 class RateLimit(BaseThrottle):
-    """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed window.
+    """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed
+    window; `SERVICE_RATE_LIMIT` calls per service account.
 
     While the cache fails nobody is limited: better without this limit than without a wallet.
     """
@@ -27,9 +28,11 @@ class RateLimit(BaseThrottle):
     remaining: float = 0
 
     def allow_request(self, request: Request, view: object) -> bool:
-        if settings.API_RATE_LIMIT is None or time.monotonic() < RateLimit.rests_until:
+        by_key = getattr(request.user, "by_key", False)
+        limit = settings.SERVICE_RATE_LIMIT if by_key else settings.API_RATE_LIMIT
+        if limit is None or time.monotonic() < RateLimit.rests_until:
             return True
-        calls, seconds = settings.API_RATE_LIMIT
+        calls, seconds = limit
         window, elapsed = divmod(time.time(), seconds)
         self.remaining = seconds - elapsed
         key = f"rate:{request.user.pk or client_of(request)}:{window:.0f}"

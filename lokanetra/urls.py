@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView, View
 from rest_framework.routers import SimpleRouter
 
+from lokanetra import metrics
 from lokanetra.health import HealthViewSet
 
 
@@ -41,6 +42,7 @@ urlpatterns = [
     path("swagger.json", Documentation.as_view(page="SchemaJSON"), name="schema"),
     path("swagger/", Documentation.as_view(page="Swagger"), name="swagger"),
     path("redoc/", Documentation.as_view(page="ReDoc"), name="redoc"),
+    path("metrics", metrics.Page.as_view()),
     path("", csrf_exempt(RedirectView.as_view(pattern_name="swagger", http_method_names=["get", "head"]))),
     path("", include(health.urls)),
 ]

@@ -4,9 +4,10 @@ serving = False
 
 
 def serve() -> None:
-    """From here on this process answers requests: it waits for the database no longer than its clients wait for it.
+    """From here on this process answers requests, or works for ever: it waits for the database no longer than clients
+    would wait for it, save on connections that are `patient`.
 
-    Management commands take their time.
+    Other management commands take their time.
     """
     global serving
     serving = True

@@ -16,15 +16,23 @@ from psycopg import Connection, Cursor
 from psycopg.errors import OperationalError
 from psycopg.errors import _WaitTimeout as WaitTimeout
 from psycopg.pq import Format
+from psycopg.types.numeric import Int8BinaryDumper
 
 from lokanetra import postgresql
+from lokanetra.env import DEFAULT_PORT
 
 # Seconds.
 REST = 1.0
 # A request that waits longer for the database has lost its client. These are the limits that the database keeps, ...
-TIMEOUTS = "-c lock_timeout=3s -c statement_timeout=10s"
+LIMITS = {"lock_timeout": "3s", "statement_timeout": "10s"}
+# ... those of work that nobody waits for, ...
+PATIENT_LIMITS = LIMITS | {"statement_timeout": "0"}
+# ... those of commands, which take their time whatever the role that serves is limited to, ...
+LIMITS_OF_COMMANDS = {"statement_timeout": "0"}
 # ... and these seconds are ours, where it does not answer any more: to a statement, and whether it is there at all.
-SILENCE, SILENCE_IF_ASKED = 15.0, 1.5
+SILENCE, SILENCE_IF_ASKED, SILENCE_IF_PATIENT = 15.0, 1.5, 900.0
+# A connection that was refused after so many seconds is not tried again: the next would take as long.
+SLOW = 1.0
 
 
 class PreparedCursor(Cursor):
@@ -42,31 +50,55 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # When a connection of this process was last found broken: those that rest since before that are not trusted.
     broken_at = float("-inf")
     used_at = float("-inf")
+    # Of several hosts, where this process last found the primary.
+    found_at: tuple[str, str] | None = None
     health_check_done: bool
     kept: CursorWrapper
     closed_by_server: poll
     silence: float | None = None
+    longest_silence = SILENCE
+    patient = False
+    # For reads that may be seconds old: beside the connection to the primary, and used in its place.
+    replica: "DatabaseWrapper | None" = None
 
     def get_connection_params(self) -> dict[str, Any]:
         """With the limits of a process that answers requests; what the operator sets comes after them, and wins."""
         params = super().get_connection_params()
+        if "," in str(params.get("host", "")):
+            params |= self.last_found_first(params["host"].split(","), str(params.get("port", "")).split(","))
+        limits = LIMITS_OF_COMMANDS
         if postgresql.serving:
-            own = params.get("options") or os.environ.get("PGOPTIONS", "")
-            params["options"] = f"{TIMEOUTS} {own}".strip()
+            limits = PATIENT_LIMITS if self.patient else LIMITS
+        own = params.get("options") or os.environ.get("PGOPTIONS", "")
+        asked = " ".join(f"-c {name}={value}" for name, value in limits.items())
+        params["options"] = f"{asked} {own}".strip()
         return params
 
+    def last_found_first(self, hosts: list[str], ports: list[str]) -> dict[str, str]:
+        """The hosts in the order in which to ask them: one that hangs costs each new connection its time-out, until
+        another one was found to be the primary."""
+        every_port = [port or DEFAULT_PORT for port in ports] * (len(hosts) // len(ports))
+        places = sorted(zip(hosts, every_port, strict=True), key=lambda place: place != self.found_at)
+        hosts, ports = map(list, zip(*places, strict=True))
+        return {"host": ",".join(hosts), "port": ",".join(ports)}
+
     def get_new_connection(self, conn_params: Any) -> Any:
+        began = monotonic()
         try:
             connection = super().get_new_connection(conn_params)
         except OperationalError as fault:
-            fault.is_final = True  # type: ignore[attr-defined]
+            fault.is_final = monotonic() - began > SLOW  # type: ignore[attr-defined]
             raise
+        if "," in str(conn_params.get("host", "")):
+            type(self).found_at = (connection.info.host, str(connection.info.port))
         connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
         if postgresql.serving:
             self.limit_silence(connection)
         # Binary, for to read a time from text takes longer than all else in a row.
         prepared: Any = PreparedCursor(connection)
         prepared.format = Format.BINARY
+        # All of one size, for a statement is prepared anew for each combination of sizes that its numbers have.
+        prepared.adapters.register_dumper(int, Int8BinaryDumper)
         self.kept = self.make_cursor(prepared)
         self.closed_by_server = poll()
         self.closed_by_server.register(connection.fileno(), POLLIN)
@@ -111,10 +143,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Give the connection up when it is not answered in time: nothing else would, for hours, where the server
         hangs instead of dying, or its host is gone without a word."""
         wait = connection.wait
+        usual = SILENCE_IF_PATIENT if self.patient else self.longest_silence
 
         def wait_in_time(generator: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             try:
-                return wait(generator, interval, timeout or self.silence or SILENCE)
+                return wait(generator, interval, timeout or self.silence or usual)
             except WaitTimeout:
                 connection.pgconn.finish()
                 raise Silence("the database did not answer in time") from None

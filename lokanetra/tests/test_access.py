@@ -3,15 +3,20 @@
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import URLResolver, get_resolver, resolve
 from rest_framework.test import APIClient
 
+from transactions import webhooks
 from transactions.models import Transaction
-from users import otp, tokens
+from users import keys, otp, tokens
+from wallet import holds, payments, requests
+from wallet.models import Hold, Tier
 
 WHO = ("nobody", "user", "stranger", "staff", "superuser")
 
@@ -19,9 +24,12 @@ PUBLIC = (200, 200, 200, 200, 200)
 OWN = (401, 200, 200, 200, 200)
 STAFF = (401, 403, 403, 200, 200)
 SUPERUSER = (401, 403, 403, 403, 200)
+# The user is the payer of the hold, who can close none; to the others it is not there.
+PAYEE_OR_STAFF = (401, 403, 404, 404, 200)
 
 PAYMENT = {"amount": "1.00"}
 ADJUSTMENT = {"amount": "1.00", "remarks": "counted by hand"}
+WEBHOOK = {"url": "https://example.com/events", "types": ["hold.expired"]}
 
 # Method, path, body, and the status for each of WHO. `{...}` stands for something of the user's.
 TABLE: list[tuple[str, str, dict[str, Any] | None, tuple[int, ...]]] = [
@@ -40,29 +48,68 @@ TABLE: list[tuple[str, str, dict[str, Any] | None, tuple[int, ...]]] = [
     ("POST", "/wallet/credit/", PAYMENT, OWN),
     ("POST", "/wallet/debit/", PAYMENT, (401, 200, 400, 400, 400)),
     ("POST", "/wallet/transfer/", PAYMENT | {"to_phone_number": "{payee}"}, (401, 200, 400, 400, 400)),
+    ("GET", "/wallet/limits/", None, OWN),
+    ("GET", "/wallet/holds/", None, OWN),
+    ("POST", "/wallet/holds/", PAYMENT | {"to_phone_number": "{payee}"}, (401, 201, 400, 400, 400)),
+    ("GET", "/wallet/holds/{hold}/", None, (401, 200, 404, 404, 404)),
+    ("POST", "/wallet/holds/{hold}/capture/", PAYMENT, PAYEE_OR_STAFF),
+    ("POST", "/wallet/holds/{hold}/void/", None, PAYEE_OR_STAFF),
+    ("GET", "/wallet/requests/", None, OWN),
+    ("POST", "/wallet/requests/", PAYMENT | {"from_phone_number": "{payee}"}, (401, 201, 201, 201, 201)),
+    ("GET", "/wallet/requests/{request}/", None, (401, 200, 404, 404, 404)),
+    ("POST", "/wallet/requests/{request}/pay/", None, (401, 200, 404, 404, 404)),
+    ("POST", "/wallet/requests/{request}/decline/", None, (401, 200, 404, 404, 404)),
+    ("POST", "/wallet/requests/{own_request}/cancel/", None, (401, 200, 404, 404, 404)),
+    ("GET", "/wallet/admin/holds/", None, STAFF),
+    ("GET", "/wallet/admin/requests/", None, STAFF),
+    ("GET", "/wallet/admin/tiers/", None, STAFF),
     ("GET", "/wallet/admin/wallets/", None, STAFF),
+    ("PATCH", "/wallet/admin/wallets/{wallet}/", {"tier": "{tier}", "reason": "identified"}, SUPERUSER),
+    ("GET", "/wallet/admin/wallets/{wallet}/balance/", None, STAFF),
+    ("GET", "/wallet/admin/wallets/{wallet}/statement/", None, STAFF),
     ("POST", "/wallet/admin/wallets/{wallet}/credit/", ADJUSTMENT, SUPERUSER),
     ("POST", "/wallet/admin/wallets/{wallet}/debit/", ADJUSTMENT, SUPERUSER),
     ("POST", "/wallet/admin/wallets/{wallet}/freeze/", {"reason": "reported stolen"}, SUPERUSER),
     ("POST", "/wallet/admin/wallets/{wallet}/unfreeze/", {"reason": "found again"}, SUPERUSER),
+    ("POST", "/wallet/admin/credit/", ADJUSTMENT | {"phone_number": "{phone}"}, SUPERUSER),
+    ("POST", "/wallet/admin/debit/", ADJUSTMENT | {"phone_number": "{phone}"}, SUPERUSER),
     ("GET", "/transactions/", None, OWN),
     ("GET", "/transactions/{transaction}/", None, (401, 200, 404, 404, 404)),
     ("GET", "/transactions/export/", None, OWN),
+    ("GET", "/transactions/statement/", None, OWN),
     ("GET", "/transactions/admin-list/", None, STAFF),
     ("GET", "/transactions/admin-export/", None, SUPERUSER),
     ("POST", "/transactions/{transaction}/reverse/", {"remarks": "sent by mistake"}, SUPERUSER),
+    ("POST", "/transactions/{received}/refund/", PAYMENT, (401, 200, 404, 404, 404)),
+    ("GET", "/transactions/events/", None, SUPERUSER),
+    ("GET", "/transactions/webhooks/", None, SUPERUSER),
+    ("POST", "/transactions/webhooks/", WEBHOOK, (401, 403, 403, 403, 201)),
+    ("GET", "/transactions/webhooks/{webhook}/", None, SUPERUSER),
+    ("PATCH", "/transactions/webhooks/{webhook}/", {"is_active": False}, SUPERUSER),
+    ("POST", "/transactions/webhooks/{webhook}/rotate/", None, SUPERUSER),
+    ("POST", "/transactions/webhooks/{webhook}/test/", None, (401, 403, 403, 403, 201)),
+    ("POST", "/transactions/webhooks/{webhook}/retry/", None, SUPERUSER),
+    ("GET", "/transactions/webhooks/deliveries/", None, SUPERUSER),
+    ("GET", "/transactions/webhooks/deliveries/{delivery}/", None, SUPERUSER),
+    ("POST", "/transactions/webhooks/deliveries/{delivery}/retry/", None, SUPERUSER),
     ("GET", "/healthz", None, PUBLIC),
     ("GET", "/readyz", None, PUBLIC),
+    ("GET", "/metrics", None, (404, 404, 404, 404, 404)),
     ("GET", "/", None, (302, 302, 302, 302, 302)),
     ("GET", "/swagger/", None, PUBLIC),
     ("GET", "/redoc/", None, PUBLIC),
     ("GET", "/swagger.json", None, PUBLIC),
 ]
+# What is a superuser's alone, whatever rights a key has.
+KEY_ROWS = {("POST", "/auth/admin/users/"): 403} | {
+    (method, path): 403 for method, path, _, _ in TABLE if path.startswith("/transactions/webhooks/")
+}
 ALL_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
 IDS = [f"{method} {path}" for method, path, _, _ in TABLE]
-STAFF_ROWS = [row for row in TABLE if row[3][:2] == (401, 403)]
-USER_ROWS = [row for row in TABLE if row[3][0] == 401 and row not in STAFF_ROWS]
+STAFF_ROWS = [row for row in TABLE if row[3][:3] == (401, 403, 403)]
+HOLD_ROWS = [row for row in TABLE if row[3] == PAYEE_OR_STAFF]
+USER_ROWS = [row for row in TABLE if row[3][0] == 401 and row not in STAFF_ROWS + HOLD_ROWS]
 
 
 @pytest.fixture
@@ -77,15 +124,32 @@ def cast(asha, ravi, stranger, staff, boss):
         "user": asha.pk,
         "wallet": asha.wallet.pk,
         "transaction": Transaction.objects.get(receiver=asha.wallet).pk,
+        "hold": holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(10)).pk,
+        "request": requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal(10)).pk,
+        "own_request": requests.ask(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(10)).pk,
+        "received": received(asha, ravi),
+        "webhook": (webhook := webhooks.create(by=boss.pk, **WEBHOOK)).pk,
+        "delivery": webhooks.test(by=boss.pk, webhook_id=webhook.pk).pk,
+        "tier": Tier.objects.create(name="Small").name,
     }
     return SimpleNamespace(people=people, things=things)
 
 
+def received(user, payer):
+    """A transfer that the user was paid, as much as is held: its id."""
+    payments.credit(user_id=payer.pk, amount=Decimal(10))
+    return payments.transfer(user_id=payer.pk, to=user.phone_number, amount=Decimal(10)).transaction.pk
+
+
 def send(client, cast, method, path, body, **headers):
     """The row's request, its braces filled."""
-    filled = body and {name: value.format(**cast.things) for name, value in body.items()}
+    filled = body and {name: fill(value, cast.things) for name, value in body.items()}
     data = json.dumps(filled) if filled else ""
     return client.generic(method, path.format(**cast.things), data, content_type="application/json", **headers)
+
+
+def fill(value, things):
+    return value.format(**things) if isinstance(value, str) else value
 
 
 def routes() -> Iterator[tuple[str, str, Any]]:
@@ -151,7 +215,7 @@ def test_head_is_for_those_who_may_get(cast, as_user, path):
         assert send(client, cast, "HEAD", path, None).status_code == send(client, cast, "GET", path, None).status_code
 
 
-@pytest.mark.parametrize(("method", "path", "body", "statuses"), STAFF_ROWS)
+@pytest.mark.parametrize(("method", "path", "body", "statuses"), STAFF_ROWS + HOLD_ROWS)
 def test_a_session_of_the_admin_opens_staff_routes_and_writes_need_its_csrf_token(cast, method, path, body, statuses):
     client = signed_in(cast.people["superuser"])
     without = send(client, cast, method, path, body)
@@ -179,7 +243,47 @@ def test_a_session_opens_no_user_route(cast, method, path, body, statuses):
 def test_a_session_of_a_user_who_is_not_staff_opens_nothing(cast):
     client = APIClient()
     client.force_login(cast.people["user"])
-    assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS} == {403}
+    assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS + HOLD_ROWS} == {403}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "statuses"), HOLD_ROWS)
+def test_a_payee_closes_a_hold_by_token_and_not_by_a_session(ravi, cast, as_user, method, path, body, statuses):
+    session = signed_in(ravi)
+    assert send(session, cast, method, path, body, HTTP_X_CSRFTOKEN="x").status_code == 403
+    assert Hold.objects.get().captured == 0
+    assert send(as_user(ravi), cast, method, path, body).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body", "statuses"), HOLD_ROWS)
+def test_staff_need_the_right_to_close_a_hold_of_others(staff, cast, as_user, method, path, body, statuses):
+    session = signed_in(staff)
+    token = session.cookies["csrftoken"].value
+    assert send(session, cast, method, path, body, HTTP_X_CSRFTOKEN=token).status_code == 403
+    staff.user_permissions.add(Permission.objects.get(codename="adjust_wallet"))
+    assert send(as_user(staff), cast, method, path, body).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body", "statuses"), STAFF_ROWS + HOLD_ROWS + USER_ROWS)
+def test_a_key_opens_staff_routes_as_far_as_its_rights_go_and_no_other(cast, method, path, body, statuses):
+    """With every right there is, it is still no superuser and no user."""
+    account = keys.service_account("settlement")
+    account.user_permissions.set(Permission.objects.all())
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {keys.create(account, name='nightly')[1]}")
+    response = send(client, cast, method, path, body)
+    expected = KEY_ROWS.get((method, path), 401 if (method, path, body, statuses) in USER_ROWS else statuses[-1])
+    assert response.status_code == expected, response.content
+    if expected == 401:
+        assert response.json()["code"] == "token_not_valid"
+
+
+@pytest.mark.parametrize(("method", "path", "body", "statuses"), STAFF_ROWS + HOLD_ROWS)
+def test_a_key_without_rights_opens_no_more_than_staff_may(cast, method, path, body, statuses):
+    client = APIClient()
+    text = keys.create(keys.service_account("settlement"), name="nightly")[1]
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    expected = 403 if (method, path, body, statuses) in HOLD_ROWS else statuses[WHO.index("staff")]
+    assert send(client, cast, method, path, body).status_code == expected
 
 
 @pytest.mark.parametrize("person", ["staff", "superuser"])
@@ -189,7 +293,7 @@ def test_a_deactivated_member_of_staff_is_out(cast, as_user, person):
     user.is_active = False
     user.save(update_fields=["is_active"])
     for client in (by_token, by_session):
-        assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS} == {401}
+        assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS + HOLD_ROWS} == {401}
 
 
 def signed_in(user):

@@ -77,7 +77,7 @@ def test_the_floor_writes_what_a_transfer_writes():
 def test_a_loaded_ledger_agrees_and_goes_on():
     with product() as callers:
         live = callers.live
-        load(live.environment["DATABASE_URL"], 1_000, 10_000)
+        load(live.owner_url, 1_000, 10_000)
         token = callers.token("reader")
         paid = live.post("/wallet/transfer/", {"to_phone_number": "9000000500", "amount": "1.00"}, token)
         report = live.check_ledger()

@@ -127,7 +127,17 @@ def test_an_adjustment_is_looked_at_confirmed_and_done_once(page):
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Yes, do it").dblclick()
     page.wait_for_url("**/change/")
-    assert page.get_by_text("+12.34").count() == 1
+    assert page.get_by_text("+₹ 12.34").count() == 1
+
+
+def test_a_deed_on_the_page_of_a_person_leads_back_to_it(page):
+    page.goto("/admin/wallet/wallet/")
+    page.get_by_role("link", name="user_9888888888").click()
+    do(page, "Credit", amount="123456.78", reason="Prize")
+    assert "/admin/users/userprofile/" in page.url
+    assert page.get_by_text("+₹ 1,23,456.78").count() == 1
+    page.get_by_role("link", name="Change phone").click()
+    assert page.locator("#id_phone_number").is_visible()
 
 
 def test_a_payment_is_reversed(page):
@@ -135,7 +145,7 @@ def test_a_payment_is_reversed(page):
     page.get_by_role("link", name="All of this wallet's transactions").click()
     page.locator("#result_list tbody tr", has_text="Lunch").first.locator("th a").click()
     do(page, "Reverse", reason="Wrong number")
-    assert "is reversed by transaction" in page.inner_text("body")
+    assert "is given back by transaction" in page.inner_text("body")
 
 
 def test_the_list_is_had_as_a_file(page):
@@ -172,6 +182,7 @@ def test_nothing_is_wider_than_the_screen(page, width):
         "/admin/wallet/wallet/2/credit/",
         "/admin/transactions/transaction/",
         "/admin/users/userprofile/",
+        "/admin/users/userprofile/2/change/",
     ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path

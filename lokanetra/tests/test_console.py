@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import cycle, product
 
 import pytest
@@ -11,9 +12,11 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
-from users import audit, otp, tokens
+from transactions import webhooks
+from users import audit, keys, otp, tokens
 from users.models import UserProfile
-from wallet.models import LedgerCheck
+from wallet import holds, requests
+from wallet.models import LedgerCheck, Tier
 
 # What Django and Unfold read by themselves.
 FRAMEWORK = """
@@ -46,6 +49,12 @@ def rows(asha, boss):
     otp.send(phone_number=asha.phone_number, address="127.0.0.1")
     tokens.issue(asha)
     audit.record(user_id=boss.pk, on=asha, what="account")
+    Tier.objects.create(name="Gold", max_amount=5)
+    keys.create(keys.service_account("settlement"), name="nightly")
+    webhook = webhooks.create(by=boss.pk, url="https://example.com/", types=["hold.opened"])
+    webhooks.test(by=boss.pk, webhook_id=webhook.pk)
+    holds.open_(user_id=asha.pk, to=boss.phone_number, amount=Decimal(5))
+    requests.ask(user_id=asha.pk, to=boss.phone_number, amount=Decimal(5))
     LedgerCheck.objects.create(ended_at=timezone.now(), wallets=2, complaints=0)
     return {model: model._default_manager.latest("pk") for model in (*MODELS.values(), ContentType)}
 
@@ -115,3 +124,8 @@ def test_no_id_breaks_a_page(client, rows, route):
         path = re.sub(r"<[\w:]+>", junk, route)
         for answer in (client.get(path), client.post(path, {"post": "yes", "confirmed": ""})):
             assert is_whole(answer), path[:99]
+
+
+@pytest.mark.parametrize("page", ["/admin/", *MODELS, *(f"{model}<path:object_id>/change/" for model in MODELS)])
+def test_no_page_shows_a_thousand_rupees_as_a_bare_number(client, path_of, page):
+    assert not re.search(r"(?<!₹\s)(?<![\d,.])1,?000\.00", client.get(path_of(page)).content.decode())

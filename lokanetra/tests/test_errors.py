@@ -30,10 +30,11 @@ def problem(response, status, code):
     """The body of a problem, after a look at what all of them have."""
     assert (response.status_code, response["Content-Type"]) == (status, PROBLEM), response.content[:300]
     body = response.json()
-    assert set(body) - {"errors"} == {"type", "title", "status", "detail", "code"}
+    assert set(body) - {"errors", "limit"} == {"type", "title", "status", "detail", "code"}
     assert (body["type"], body["status"], body["code"]) == ("about:blank", status, code)
     assert body["detail"]
     assert "errors" not in body or (code == "validation_error" and body["errors"])
+    assert ("limit" in body) == (code == "limit_exceeded")
     for header in ("X-Request-Id", "X-Content-Type-Options", "Referrer-Policy", "Content-Security-Policy"):
         assert header in response, header
     return body

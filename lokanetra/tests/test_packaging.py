@@ -10,7 +10,8 @@ from packaging.utils import canonicalize_name
 
 from lokanetra.env import BASE_DIR
 
-FILES = ("requirements-prod.txt", "requirements.txt", "scripts/requirements-bench.txt")
+FILES = ("requirements-prod.txt", "requirements.txt")
+FILES += ("scripts/requirements-bench.txt", "scripts/requirements-drill.txt")
 CONSTRAINTS = "scripts/constraints.txt"
 
 

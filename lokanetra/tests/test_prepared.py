@@ -56,7 +56,7 @@ def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         held = [statement for (statement,) in cursor.fetchall()]
     assert any("FOR NO KEY UPDATE" in statement for statement in held)
-    assert any(statement.startswith("WITH balances") for statement in held)
+    assert any(statement.startswith("WITH wallets") for statement in held)
     assert not any('amount" >=' in statement for statement in held)
 
 

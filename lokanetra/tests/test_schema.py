@@ -3,13 +3,17 @@
 import logging
 import re
 import warnings
+from decimal import Decimal
 
 import pytest
+from jsonschema import Draft4Validator
 from swagger_spec_validator.validator20 import validate_spec
 
 from lokanetra.tests.test_access import TABLE, route_of, routes
+from transactions import webhooks
+from wallet import holds, requests
 
-PAGES = {"/", "/swagger/", "/redoc/", "/swagger.json"}
+PAGES = {"/", "/swagger/", "/redoc/", "/swagger.json", "/metrics"}
 CALLS = {(method, path): (body, statuses) for method, path, body, statuses in TABLE if path not in PAGES}
 
 
@@ -83,6 +87,8 @@ def test_an_operation_shows_its_body_its_answer_and_who_may_call_it(spec, operat
     operation, (body, statuses) = operations[call], CALLS[call]
     kind = "text/csv" if call[1].endswith("export/") else "application/json"
     kinds = set() if "204" in operation["responses"] else {kind}
+    if call[1].endswith("statement/"):
+        kinds |= {"text/csv", "application/pdf"}
     assert set(operation.get("produces", spec["produces"])) == kinds | {"application/problem+json"}
     assert operation["security"] == ([] if statuses[0] < 400 else [{"Bearer": []}])
     bodies = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == "body"]
@@ -121,14 +127,30 @@ def test_every_status_of_the_table_and_of_the_contract_is_told(spec, operations,
         assert followed(spec, responses[status]["schema"])["required"] == ["type", "title", "status", "detail", "code"]
 
 
-def test_the_examples_are_those_of_a_real_answer(spec, operations, asha, as_user):
+def test_the_examples_are_those_of_a_real_answer(spec, operations, asha, ravi, as_user):
     """An answer has the fields that the example shows, of the kinds that it shows."""
-    for path in ("/wallet/balance/", "/auth/me/", "/transactions/"):
+    holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(10))
+    requests.ask(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(10))
+    lists = ("/wallet/holds/", "/wallet/requests/", "/transactions/", "/transactions/statement/")
+    for path in ("/wallet/balance/", "/wallet/limits/", "/auth/me/", *lists):
         example = operations["GET", path]["responses"]["200"]["examples"]["application/json"]
         answer = as_user(asha).get(path).json()
         assert set(answer) == set(example)
         if "results" in answer:
             assert set(answer["results"][0]) == set(example["results"][0])
+
+
+def test_the_examples_of_events_and_webhooks_are_those_of_a_real_answer(operations, asha, boss, as_user):
+    webhook = webhooks.create(by=boss.pk, url="https://example.com/", types=["hold.opened"])
+    webhooks.test(by=boss.pk, webhook_id=webhook.pk)
+    for path in ("events", "webhooks", "webhooks/deliveries"):
+        example = operations["GET", f"/transactions/{path}/"]["responses"]["200"]["examples"]["application/json"]
+        answer = as_user(boss).get(f"/transactions/{path}/").json()
+        assert set(answer) == set(example)
+        assert set(answer["results"][-1]) == set(example["results"][0])
+        if path == "events":
+            (payment,) = [event for event in answer["results"] if event["type"] == example["results"][0]["type"]]
+            assert set(payment["data"]) == set(example["results"][0]["data"])
 
 
 def test_money_calls_take_an_idempotency_key(operations):
@@ -137,7 +159,67 @@ def test_money_calls_take_an_idempotency_key(operations):
         for call, operation in operations.items()
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
     }
-    assert with_key == {call for call in CALLS if re.search("/(credit|debit|transfer|reverse)/$", call[1])}
+    names = "credit|debit|transfer|reverse|refund|holds|capture|void|requests|pay|decline|cancel"
+    moving = re.compile(f"POST .*/({names})/$")
+    assert with_key == {call for call in CALLS if moving.match(" ".join(call))}
+
+
+def test_every_example_of_a_field_fits_its_schema(spec):
+    for name, definition in spec["definitions"].items():
+        for field, schema in definition["properties"].items():
+            if "example" in schema:
+                assert fits(spec, schema, schema["example"]), f"{name}.{field}"
+
+
+def test_every_example_of_an_answer_fits_its_schema(spec, operations):
+    for call, operation in operations.items():
+        for status, response in operation["responses"].items():
+            for kind, example in response.get("examples", {}).items():
+                assert kind == "text/csv" or fits(spec, response["schema"], example), (call, status, example)
+
+
+def fits(spec, schema, example):
+    """Is the example what the schema promises? Null is one where it says so in Swagger's own word."""
+    schema = followed(spec, schema)
+    if example is None:
+        return schema.get("x-nullable", False)
+    if schema.get("type") == "array":
+        return all(fits(spec, schema["items"], item) for item in example)
+    if "properties" in schema:
+        known, needed = schema["properties"], set(schema.get("required", ()))
+        return needed <= set(example) <= set(known) and all(fits(spec, known[name], example[name]) for name in example)
+    return Draft4Validator(schema, format_checker=Draft4Validator.FORMAT_CHECKER).is_valid(example)
+
+
+def test_a_refusal_by_a_limit_is_documented_as_it_is_told(spec, asha, as_user, settings):
+    settings.WALLET_MAX_AMOUNT = Decimal(1)
+    body = as_user(asha).post("/wallet/debit/", {"amount": "2.00"}).json()
+    assert set(body["limit"]) == {"name", "limit", "remaining", "resets_at"}
+    assert fits(spec, spec["definitions"]["Problem"], body)
+
+
+def test_an_example_tells_what_its_own_call_answers(operations):
+    def example(method, path, status="200"):
+        return operations[method, path]["responses"][status]["examples"]["application/json"]
+
+    capture = example("POST", "/wallet/holds/{hold}/capture/")
+    assert (capture["transaction_type"], capture["hold"], capture["reverses"]) == ("TRANSFER", 7, None)
+    refund = example("POST", "/transactions/{received}/refund/")
+    assert (refund["reverses"], refund["sender"], refund["receiver"]) == (42, "user_9888888888", "user_9999999999")
+    assert example("POST", "/wallet/credit/")["sender"] is None
+    assert example("POST", "/wallet/debit/")["receiver"] is None
+    assert example("POST", "/wallet/holds/", "201")["status"] == "OPEN"
+    assert example("POST", "/wallet/holds/{hold}/void/")["status"] == "VOIDED"
+    assert example("POST", "/wallet/requests/", "201")["status"] == "PENDING"
+    assert example("POST", "/wallet/requests/{request}/decline/")["status"] == "DECLINED"
+    assert example("POST", "/wallet/requests/{own_request}/cancel/")["status"] == "CANCELLED"
+    paid = example("POST", "/wallet/requests/{request}/pay/")
+    assert (paid["amount"], paid["sender"], paid["receiver"]) == ("75.00", "user_9888888888", "user_9999999999")
+    assert example("POST", "/wallet/admin/wallets/{wallet}/freeze/")["status"] == "FROZEN"
+    balance = example("GET", "/wallet/balance/")
+    assert Decimal(balance["balance"]) - Decimal(balance["held"]) == Decimal(balance["available"])
+    (limit,) = example("GET", "/wallet/limits/")["limits"]
+    assert Decimal(limit["limit"]) - Decimal(limit["used"]) == Decimal(limit["remaining"])
 
 
 @pytest.mark.parametrize("path", ["/swagger/", "/redoc/"])

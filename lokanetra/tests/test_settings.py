@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+import zoneinfo
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from django.conf import settings as product
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
@@ -59,6 +61,13 @@ def told(name, **environment):
         ({"DJANGO_SECRET_KEY": "x" * 49}, "DJANGO_SECRET_KEY has 49 characters: write at least 50."),
         ({"JWT_SIGNING_KEY": "short"}, "JWT_SIGNING_KEY has 5 characters: write at least 50."),
         ({"OTP_PEPPER": "short"}, "OTP_PEPPER has 5 characters: write at least 50."),
+        ({"WEBHOOK_SECRET_KEY": SECRET + ",short"}, "WEBHOOK_SECRET_KEY has 5 characters: write at least 50."),
+        ({"DJANGO_SECRET_KEY_FALLBACKS": "short"}, "DJANGO_SECRET_KEY_FALLBACKS has 5 characters: write at least 50."),
+        (
+            {"WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8,10.0.0.1/8"},
+            "WEBHOOK_ALLOWED_NETWORKS: 10.0.0.1/8 has host bits set",
+        ),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "intranet"}, "WEBHOOK_ALLOWED_NETWORKS: 'intranet' does not appear to be"),
         ({"OTP_ECHO": "on"}, "OTP_ECHO is on while DEBUG is off."),
         ({"OTP_SMS_URL": ""}, "Nothing delivers the codes: OTP_SMS_URL is not set."),
         ({"OTP_SMS_URL": "json://user:hunter2@sms.example.com/"}, "OTP_SMS_URL has no {phone} in it."),
@@ -191,6 +200,8 @@ def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
         ("CLIENT_IPV6_PREFIX", "/64"),
         ("CLIENT_IPV6_PREFIX", "0"),
         ("CLIENT_IPV6_PREFIX", "129"),
+        *(("NIGHTLY_AT", time) for time in ("2:30", "24:00", "02:60", "02:30:00", "٠٢:٣٠", "night")),
+        *(("TIME_ZONE", zone) for zone in ("IST", "Asia", "asia/kolkata", "+05:30", "localtime", "../UTC")),
         *(("SCRIPT_NAME", path) for path in ("pay", "//pay", "/pay//", "/../pay", "/pay/.", "https://x", "/a b")),
         ("API_RATE_LIMIT", "600"),
         ("API_RATE_LIMIT", "0/min"),
@@ -200,6 +211,15 @@ def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
         ("DATABASE_URL", "postgresql://lokanetra:hunter2/x@db/wallet"),
         ("DATABASE_URL", "postgresql://lokanetra:x[hunter2@db/wallet"),
         ("DATABASE_URL", "postgresql://lokanetra:x@db:hunter2/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:hunter2@a:5432,,b/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:hunter2@a:port,b/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:hunter2@a:65536,b/wallet"),
+        ("DATABASE_URL", "postgresql://lokanetra:hunter2@/wallet?host=a,b,c&port=1,2"),
+        ("DATABASE_REPLICA_URL", "sqlite:///hunter2.sqlite3"),
+        ("DATABASE_REPLICA_URL", "postgresql://lokanetra:hunter2@a,b/wallet"),
+        ("REPLICA_MAX_LAG", "10s"),
+        ("SENTRY_DSN", "sentry.example.com"),
+        ("SENTRY_DSN", "https://key@sentry.example.com"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_variable_and_leaks_no_password(name, value):
@@ -207,6 +227,28 @@ def test_a_value_that_cannot_be_read_names_its_variable_and_leaks_no_password(na
     assert refused.returncode != 0
     assert f"ImproperlyConfigured: {name} " in refused.stderr
     assert "hunter2" not in refused.stderr
+
+
+PAIR = {"HOST": "a,b", "PORT": "5432,5433", "USER": "me", "PASSWORD": "p@,s", "NAME": "wallet"}
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("postgresql://me:p%40,s@a,b:5433/wallet", PAIR),
+        ("postgresql://me:p%40,s@/wallet?host=a,b&port=5432,5433", PAIR),
+        ("postgres://[::1]:5433,b/wallet", {"HOST": "::1,b", "PORT": "5433,5432", "USER": ""}),
+        ("postgresql://%2Frun%2Fa,%2Frun%2Fb/wallet", {"HOST": "/run/a,/run/b"}),
+        ("postgresql:///wallet?host=a,b&port=6432", {"HOST": "a,b", "PORT": "6432"}),
+    ],
+)
+def test_a_database_may_have_several_hosts_and_the_one_that_writes_is_meant(monkeypatch, url, read):
+    monkeypatch.setenv("A_DATABASE", url)
+    found = env.database("A_DATABASE", "")
+    assert {name: found[name] for name in read} == read
+    assert found["OPTIONS"]["target_session_attrs"] == "read-write"
+    monkeypatch.setenv("A_DATABASE", url + ("&" if "?" in url else "?") + "target_session_attrs=any")
+    assert env.database("A_DATABASE", "")["OPTIONS"]["target_session_attrs"] == "any"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +308,12 @@ def test_a_relative_sqlite_path_is_relative_to_the_project(monkeypatch, tmp_path
     assert env.database("A_DATABASE", "")["NAME"] == wanted
 
 
+def test_no_cursor_stays_open_in_a_session_that_a_pooler_may_give_to_others(monkeypatch):
+    """Forms of the console read their choices by `iterator`, which would open one."""
+    monkeypatch.setenv("A_DATABASE", "postgresql://user:secret@db/name")
+    assert env.database("A_DATABASE", "")["DISABLE_SERVER_SIDE_CURSORS"]
+
+
 def test_several_postgresql_hosts_reach_the_driver(monkeypatch):
     hosts = "host=h1,h2&port=5432,5433&target_session_attrs=read-write"
     monkeypatch.setenv("A_DATABASE", f"postgresql://user:pass%40word@/name?{hosts}")
@@ -287,10 +335,23 @@ def test_a_server_keeps_its_limits_beside_what_the_operator_sets(monkeypatch, in
     config = env.database("A_DATABASE", "") | {"TIME_ZONE": None}
     for serving in (True, False):
         monkeypatch.setattr(postgresql, "serving", serving)
-        options = ServerWrapper(config).get_connection_params().get("options", "")
-        assert options == (
-            f"-c lock_timeout=3s -c statement_timeout=10s{own}" if serving else own.strip() * bool(in_url)
-        )
+        options = ServerWrapper(config).get_connection_params()["options"]
+        limits = "-c lock_timeout=3s -c statement_timeout=10s" if serving else "-c statement_timeout=0"
+        assert options == limits + own
+
+
+def test_work_that_nobody_waits_for_may_take_long_but_waits_for_no_lock(monkeypatch):
+    monkeypatch.setenv("A_DATABASE", "postgresql://user@h1/name")
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+    monkeypatch.setattr(postgresql, "serving", True)
+    server = ServerWrapper(env.database("A_DATABASE", "") | {"TIME_ZONE": None})
+    server.patient = True
+    assert server.get_connection_params()["options"] == "-c lock_timeout=3s -c statement_timeout=0"
+
+
+def test_the_night_is_at_half_past_two_unless_it_is_said_otherwise():
+    assert told("NIGHTLY_AT") == "02:30:00"
+    assert told("NIGHTLY_AT", NIGHTLY_AT="23:05") == "23:05:00"
 
 
 def test_a_server_that_is_silent_is_noticed_by_the_kernel_too(monkeypatch):
@@ -311,6 +372,28 @@ def test_hsts_binds_the_rest_of_a_domain_only_where_its_owner_says_so():
     assert told(wanted) == "31536000 False False"
     both = {"SECURE_HSTS_INCLUDE_SUBDOMAINS": "on", "SECURE_HSTS_PRELOAD": "on"}
     assert told(wanted, **both) == "31536000 True True"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
+def test_a_time_zone_is_an_iana_name(monkeypatch, zone):
+    monkeypatch.setenv("A_ZONE", zone)
+    assert env.time_zone("A_ZONE", "Asia/Kolkata") == zone
+
+
+def test_days_are_indias_unless_told_otherwise():
+    assert told("TIME_ZONE") == "Asia/Kolkata"
+    assert told("TIME_ZONE", TIME_ZONE="Europe/Berlin") == "Europe/Berlin"
+
+
+def test_a_machine_without_time_zones_is_told_where_they_come_from(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache(only_keys=["Asia/Colombo"])
+    try:
+        with pytest.raises(ImproperlyConfigured, match=r"^A_ZONE is 'Asia/Colombo', .* or install tzdata"):
+            env.time_zone("A_ZONE", "Asia/Colombo")
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 def test_secrets_that_are_not_given_differ():

@@ -19,6 +19,9 @@ def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_u
         "balance": "0.00",
         "currency": "INR",
         "status": "ACTIVE",
+        "held": "0.00",
+        "available": "0.00",
+        "tier": None,
     }
 
     assert asha.post("/wallet/credit/", {"amount": "1000.00"}).json()["balance"] == "1000.00"
@@ -34,6 +37,8 @@ def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_u
         "receiver": "user_9888888888",
         "remarks": "Lunch",
         "timestamp": "",
+        "hold": None,
+        "reverses": None,
     }
     assert ravi.get("/wallet/balance/").json()["balance"] == "150.50"
     assert ravi.post("/wallet/debit/", {"amount": "150.51"}).json()["code"] == "insufficient_funds"
@@ -43,11 +48,20 @@ def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_u
         "DEBIT",
         "CREDIT",
     ]
+    hold = asha.post("/wallet/holds/", {"to_phone_number": "9888888888", "amount": "100.00", "remarks": "Room"}).json()
+    assert asha.get("/wallet/balance/").json()["available"] == "549.50"
+    captured = ravi.post(f"/wallet/holds/{hold['id']}/capture/", {"amount": "60.00"})
+    assert (captured.json()["hold"], captured.json()["balance"]) == (hold["id"], "210.50")
+    refund = f"/transactions/{sent.json()['transaction_id']}/refund/"
+    assert ravi.post(refund, {"amount": "10.50"}).json()["balance"] == "200.00"
+    assert ravi.post(refund, {"amount": "150.50"}).json()["code"] == "refund_exceeds_remaining"
+    assert asha.get("/wallet/balance/").json()["available"] == "600.00"
+
     assert ravi.get("/transactions/admin-list/").status_code == 403
     admin = as_user(boss)
     page = admin.get("/transactions/admin-list/", {"type": "transfer", "sender_phone": "+91 99999 99999"}).json()
-    assert page["count"] == 1
-    assert page["results"][0] | {"id": 0, "timestamp": ""} == {
+    assert page["count"] == 2
+    assert page["results"][1] | {"id": 0, "timestamp": ""} == {
         "id": 0,
         "sender": "user_9999999999",
         "receiver": "user_9888888888",
@@ -57,6 +71,8 @@ def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_u
         "transaction_type": "TRANSFER",
         "timestamp": "",
         "remarks": "Lunch",
+        "hold": None,
+        "reverses": None,
     }
     made = admin.post("/auth/admin/users/", {"phone_number": "9777777777", "first_name": "Meena"})
     assert made.status_code == 201
@@ -101,8 +117,8 @@ def test_the_flow_in_the_readme_works_as_it_is_pasted(tmp_path):
         pasted = flow.replace("127.0.0.1:8000", server.address)
         done = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
-    assert '"balance":"649.50","currency":"INR"' in done.stdout
-    assert '"balance":"150.50","currency":"INR"' in done.stdout
+    assert '"balance":"600.00","currency":"INR"' in done.stdout
+    assert '"balance":"200.00","currency":"INR"' in done.stdout
 
 
 def log_in(phone: str) -> APIClient:

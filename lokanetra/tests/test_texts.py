@@ -79,7 +79,7 @@ def test_every_text_of_the_api_has_a_rule_but_what_is_read_by_one_of_its_own():
     fields = [item for serializer in taken for item in serializer().fields.items()]
     strings = [item for item in fields if isinstance(item[1], serializers.CharField)]
     free = {name for name, field in strings if not (isinstance(field, Text) and field.rule)}
-    assert free == {"phone_number", "to_phone_number", "otp", "refresh"}
+    assert free == {"phone_number", "from_phone_number", "to_phone_number", "otp", "refresh"}
 
 
 # --- The API -------------------------------------------------------------------------------------------

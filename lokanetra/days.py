@@ -1,0 +1,92 @@
+"""Days and months, of `TIME_ZONE`: which one a moment belongs to, where each begins, and what a written one means."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+
+def day_of(moment: datetime) -> date:
+    return moment.astimezone(timezone.get_default_timezone()).date()
+
+
+def today() -> date:
+    return day_of(timezone.now())
+
+
+def start_of(day: date) -> datetime:
+    """The first instant of a day, which is not midnight where clocks are put forward then."""
+    if day == date.min:  # east of Greenwich it begins in the year 0
+        return datetime.min.replace(tzinfo=UTC)
+    return datetime.combine(day, time.min, timezone.get_default_timezone()).astimezone(UTC)
+
+
+def end_of(day: date) -> datetime:
+    """The last instant of a day."""
+    if day == date.max:  # nothing can be written behind it
+        return datetime.max.replace(tzinfo=UTC)
+    return start_of(after(day)) - datetime.resolution
+
+
+def before(day: date) -> datetime:
+    """The last instant before a day."""
+    return max(start_of(day), start_of(date.min) + datetime.resolution) - datetime.resolution
+
+
+def last(at: time) -> datetime:
+    """When it was this time of the day, the last time."""
+    today = day_of(timezone.now())
+    times = [datetime.combine(day, at, timezone.get_default_timezone()) for day in (today, today - timedelta(days=1))]
+    return next(moment.astimezone(UTC) for moment in times if moment <= timezone.now())
+
+
+def after(day: date) -> date:
+    return day + timedelta(days=1)
+
+
+def month_of(day: date) -> date:
+    """The first day of its month."""
+    return day.replace(day=1)
+
+
+def month_after(day: date) -> date:
+    """The first day of the next month."""
+    return month_of(month_of(day) + timedelta(days=31))
+
+
+def month_named(text: str) -> date:
+    """The first day of a month that is written as 2026-01. Raises ValueError."""
+    if not re.fullmatch("[0-9]{4}-[0-9]{2}", text, re.ASCII):
+        raise ValueError(text)
+    return date.fromisoformat(f"{text}-01")
+
+
+def day_named(text: str) -> date:
+    """The day that is written as 2026-01-31. Raises ValueError."""
+    if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+        raise ValueError(text)
+    return date.fromisoformat(text)
+
+
+def span_of(text: str) -> tuple[datetime, datetime]:
+    """The first and the last instant of what is written: a date, or a time, which without a zone is of `TIME_ZONE`.
+
+    Raises ValueError.
+    """
+    text.encode("ascii")  # Django reads the digits of other scripts too
+    day = parse_date(text)
+    if day:
+        return start_of(day), end_of(day)
+    moment = _moment(text)
+    return moment, moment
+
+
+def _moment(text: str) -> datetime:
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ValueError(text)
+    try:
+        return moment.replace(tzinfo=moment.tzinfo or timezone.get_default_timezone()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None

@@ -1,0 +1,56 @@
+"""An error is told to Sentry, and not whose it was."""
+
+import gzip
+import json
+from contextlib import ExitStack
+from http.client import HTTPConnection
+
+import pytest
+
+from lokanetra import sentry
+from lokanetra.tests.live import live_server, own_postgres, wait_for
+from transactions.tests.receivers import Receiver, receiver
+
+
+def texts(sentry: Receiver) -> list[str]:
+    """What it was sent."""
+    return [(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode() for _, body in sentry.got]
+
+
+@pytest.mark.once
+def test_an_error_of_the_server_is_told_without_phones_and_tokens():
+    with receiver() as taken, own_postgres() as database, ExitStack() as stack:
+        dsn = taken.url.replace("http://", "http://key@").replace("/events", "/1")
+        server = stack.enter_context(live_server(database.url, workers=1, SENTRY_DSN=dsn))
+        phone = "9866000001"
+        token = server.log_in(phone)
+        fields = "&".join(f"a{number}={phone}" for number in range(1500))
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("GET", f"/transactions/?{fields}", headers={"Authorization": f"Bearer {token}"})
+        assert connection.getresponse().status == 400
+        connection.close()
+        wait_for(lambda: any("TooManyFieldsSent" in text for text in texts(taken)))
+        for secret in (phone, token, server.codes[phone], "127.0.0.1:5"):
+            assert [text for text in texts(taken) if secret in text] == []
+
+
+def test_what_tells_of_a_person_is_left_out_or_masked():
+    event = {
+        "message": "code sent to +919999999999",
+        "user": {"id": 7, "ip_address": "192.0.2.1"},
+        "extra": {"fields": {"address": "192.0.2.1"}},
+        "breadcrumbs": {"values": [{"message": "9999999999"}]},
+        "request": {
+            "method": "POST",
+            "url": "http://h/9999999999",
+            "query_string": "phone=9999999999",
+            "headers": {"Authorization": "Bearer eyJh.eyJi.c"},
+            "cookies": {"sessionid": "s"},
+            "data": {"otp": "123456"},
+        },
+        "exception": {"values": [{"type": "KeyError", "value": "eyJh.eyJi.c of 9999999999"}]},
+    }
+    told = json.dumps(sentry.without_people(event, {}))
+    for secret in ("9999999999", "eyJh", "123456", "192.0.2.1", "sessionid"):
+        assert secret not in told
+    assert "KeyError" in told and "[token] of" in told and "POST" in told

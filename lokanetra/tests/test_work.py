@@ -1,0 +1,243 @@
+"""The worker goes on whatever fails beside it, does each thing in one place at a time, and ends when it is told to."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from lokanetra.env import BASE_DIR
+from lokanetra.tests.live import Postgres, own_postgres, wait_for
+from lokanetra.work import GRACE, LONGEST_RETRY, RETRY, Chore, Round, claim, growing
+from transactions.deliveries import DEADLINE
+
+BEGINNING = """
+import sys, time
+import django
+from django.conf import settings
+from django.db import connection
+settings.LOGGING["root"]["level"] = "INFO"
+django.setup()
+from lokanetra import postgresql
+from lokanetra.work import Chore, Round, Worker
+postgresql.serve()
+
+def ask(statement):
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+def chore(name, statement, every=0.2):
+    def run():
+        print(name, "begins", flush=True)
+        ask(statement)
+        return "done"
+    return Chore(name, run, lambda: True, every)
+
+def work(**lanes):
+    sys.exit(not Worker({name: Round(name, list(chores)) for name, chores in lanes.items()}).run())
+"""
+
+
+class Process:
+    """A worker of its own, with what it wrote."""
+
+    def __init__(self, environment: dict[str, str], code: str) -> None:
+        descriptor, path = tempfile.mkstemp(prefix="lokanetra-work-", suffix=".log")
+        self.path = Path(path)
+        command = [sys.executable, "-c", BEGINNING + code]
+        self.process = subprocess.Popen(
+            command, cwd=BASE_DIR, env=environment, stdout=descriptor, stderr=subprocess.STDOUT
+        )
+        os.close(descriptor)
+
+    def output(self) -> str:
+        return self.path.read_text()
+
+    def count(self, text: str) -> int:
+        return self.output().count(text)
+
+    def writes(self, text: str, times: int = 1) -> None:
+        """Waits until it has, so many times more."""
+        before = self.count(text) if times > 1 else 0
+        wait_for(lambda: self.count(text) >= before + times)
+
+    def told(self, *signals: int) -> tuple[int, float]:
+        """Its exit status after these signals, and the seconds that it took."""
+        started = time.monotonic()
+        for number in signals:
+            self.process.send_signal(number)
+            time.sleep(0.3)
+        return self.process.wait(timeout=30), time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    """One that these tests may stop."""
+    with own_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def start(database: Postgres) -> Iterator[Callable[[str], Process]]:
+    """Starts workers on it."""
+    started: list[Process] = []
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"DATABASE_URL": database.url, "DEBUG": "on", "PYTHON_DOTENV_DISABLED": "1"}
+    environment |= {"DJANGO_SETTINGS_MODULE": "lokanetra.settings"}
+
+    def of(code: str) -> Process:
+        started.append(Process(environment, code))
+        return started[-1]
+
+    yield of
+    for worker in started:
+        with suppress(ProcessLookupError):
+            worker.process.kill()
+        worker.process.wait()
+        worker.path.unlink()
+
+
+# --- Faults ----------------------------------------------------------------------------------------------
+
+
+def failing() -> str:
+    raise ValueError("no luck")
+
+
+def test_a_chore_that_always_fails_stops_no_other_and_is_tried_later_and_later(transactional_db, caplog):
+    done: list[str] = []
+    bad = Chore("bad", failing, lambda: True, every=0)
+    good = Chore("good", lambda: done.append("good") or "", lambda: True, every=0)
+    lane = Round("lane", [bad, good])
+    assert [lane(Event(), True) for _ in range(3)] == [False, True, True]
+    assert done == ["good"] * 3
+    assert caplog.text.count("ValueError: no luck") == 1
+    assert bad.look_at - time.monotonic() == pytest.approx(RETRY, abs=1)
+
+
+def test_pauses_grow_up_to_the_longest():
+    assert [growing(RETRY, LONGEST_RETRY, times) for times in (1, 2, 3)] == [10, 20, 40]
+    assert growing(RETRY, LONGEST_RETRY, 100_000) == LONGEST_RETRY
+
+
+def test_what_is_not_due_is_not_done_and_what_did_nothing_is_not_logged(transactional_db, caplog):
+    chores = [Chore("later", failing, lambda: False, every=0), Chore("idle", lambda: "", lambda: True, every=0)]
+    assert Round("lane", chores)(Event(), True)
+    assert caplog.text == ""
+
+
+@pytest.mark.once
+def test_a_database_that_is_stopped_and_comes_back_is_used_again(start, database):
+    worker = start("work(beats=[chore('beat', 'SELECT 1')])")
+    worker.writes("beat: done", times=3)
+    database.stop()
+    worker.writes("beat: the database is away")
+    time.sleep(2)
+    database.start()
+    worker.writes("beat: the database is back")
+    worker.writes("beat: done", times=3)
+    assert worker.count("the database is away") == 1
+    assert "Traceback" not in worker.output()
+    assert worker.told(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.once
+def test_a_database_that_hangs_and_goes_on_is_used_again(start, database):
+    worker = start("work(beats=[chore('beat', 'SELECT 1', every=1.2)])")
+    worker.writes("beat: done", times=2)
+    leader = database.pid()
+    stopped = [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        worker.writes("beat: the database is away")
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    worker.writes("beat: the database is back")
+    worker.writes("beat: done", times=2)
+    assert worker.told(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.once
+def test_a_lane_that_takes_long_keeps_no_other_waiting_and_one_that_fails_is_run_again(start):
+    worker = start(
+        "def broken(stop, once):\n"
+        "    raise ValueError('no luck')\n"
+        "lane = Round('slow', [chore('slow', 'SELECT pg_sleep(60)')], patient=True)\n"
+        "Worker({'slow': lane, 'broken': broken, 'beats': Round('beats', [chore('beat', 'SELECT 1')])}).run()"
+    )
+    worker.writes("slow begins")
+    worker.writes("beat: done", times=5)
+    worker.writes("lane broken failed", times=2)
+    # More than a request would wait, so only the statements of a patient lane may take so long.
+    time.sleep(11)
+    assert worker.count("slow begins") == 1
+
+
+# --- One at a time ---------------------------------------------------------------------------------------
+
+
+def test_a_name_is_claimed_by_one_at_a_time(transactional_db):
+    with claim("books") as ours, claim("books") as theirs, claim("days") as another:
+        assert (ours, theirs, another) == (True, False, True)
+    with claim("books") as again:
+        assert again
+
+
+@pytest.mark.once
+def test_another_worker_takes_over_at_once_from_one_that_was_killed(start):
+    first = start("work(slow=[chore('slow', 'SELECT pg_sleep(9)')])")
+    first.writes("slow begins")
+    second = start("work(slow=[chore('slow', 'SELECT 1')])")
+    second.writes("worker started")
+    time.sleep(1)
+    assert "slow begins" not in second.output()
+    first.told(signal.SIGKILL)
+    killed = time.monotonic()
+    second.writes("slow: done")
+    assert time.monotonic() - killed < 3
+
+
+# --- The end ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_under_way_is_finished_before_it_ends(start, number):
+    worker = start("work(slow=[chore('slow', 'SELECT pg_sleep(3)')], beats=[chore('beat', 'SELECT 1')])")
+    worker.writes("slow begins")
+    status, seconds = worker.told(number)
+    assert status == 0
+    assert seconds < 6
+    assert worker.count("slow begins") == worker.count("slow: done") == 1
+    assert "worker stopped" in worker.output()
+
+
+@pytest.mark.once
+def test_what_takes_too_long_is_abandoned(start):
+    worker = start(
+        "from lokanetra import work\n"
+        "work.GRACE = 2.0\n"
+        "lane = Round('slow', [chore('slow', 'SELECT pg_sleep(90)')], patient=True)\n"
+        "Worker({'slow': lane}).run()"
+    )
+    worker.writes("slow begins")
+    status, seconds = worker.told(signal.SIGTERM)
+    assert (status, 2 < seconds < 5, DEADLINE < GRACE < 20) == (0, True, True)
+    assert "not finished: slow" in worker.output()
+
+
+@pytest.mark.once
+def test_a_second_signal_ends_it_at_once(start):
+    worker = start("work(slow=[chore('slow', 'SELECT pg_sleep(9)')])")
+    worker.writes("slow begins")
+    status, seconds = worker.told(signal.SIGTERM, signal.SIGTERM)
+    assert (status, seconds < 2) == (1, True)
