@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 Usage: scripts/run.sh [--help]
 
-Makes .venv, installs what changed, migrates the database and serves at http://HOST:PORT.
+Makes .venv, installs what changed, migrates the database and serves at http://HOST:PORT, with a worker beside.
 It needs Python 3.11 or newer and nothing else.
 
   HOST   address to listen on, 127.0.0.1 by default
@@ -32,5 +32,6 @@ cat <<TEXT
   Log in    POST /auth/send-otp/ with a phone number answers with the code, POST /auth/verify-otp/ with the tokens
 
 TEXT
+.venv/bin/python manage.py work --with-parent &
 # Without the reloader, which would outlive a script that is ended from outside.
 exec .venv/bin/python manage.py runserver --noreload "$HOST:$PORT"

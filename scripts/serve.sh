@@ -7,11 +7,13 @@ usage() {
 Usage: scripts/serve.sh [--help]
 
 Collects static files, refuses unsafe settings, and serves with granian; a worker that dies is replaced.
+SIGTERM drains it and ends it within DRAIN_SECONDS and 12 more; SIGINT, or a second signal, leaves the draining out.
 It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
 
-  HOST      address to listen on, 127.0.0.1 by default
-  PORT      port to listen on, 8000 by default
-  WORKERS   processes, by default one per core
+  HOST            address to listen on, 127.0.0.1 by default
+  PORT            port to listen on, 8000 by default
+  WORKERS         processes, by default one per core
+  DRAIN_SECONDS   how long it goes on after SIGTERM, while /readyz says no, 3 by default; 0 to stop listening at once
 
 README has the table of all settings.
 TEXT
@@ -27,9 +29,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/python.sh
 need granian
 
-HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCESSORS_ONLN)}
+HOST=${HOST:-127.0.0.1} PORT=${PORT:-8000} WORKERS=${WORKERS:-$(getconf _NPROCESSORS_ONLN)} DRAIN_SECONDS=${DRAIN_SECONDS:-3}
 
+# The first process of a container is deaf to what it has no handler for.
+trap 'exit 0' TERM INT
 "$python" manage.py prepare
 # Threads with a heap each would hold a lot of memory that none of them uses.
 export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
-exec "$python" -m lokanetra.supervisor --host "$HOST" --port "$PORT" --workers "$WORKERS"
+exec "$python" -m lokanetra.supervisor --host "$HOST" --port "$PORT" --workers "$WORKERS" --drain "$DRAIN_SECONDS"

@@ -8,6 +8,7 @@ from django.contrib.auth.hashers import make_password
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from lokanetra import days
 from scripts.bench import PHONES
 from transactions.models import CREDIT, Transaction
 from users import accounts, tokens
@@ -23,8 +24,9 @@ HISTORY = 3_000
 def make(count: int) -> None:
     """This many accounts on an empty database, each with its opening credit and the books in order."""
     users = UserProfile.objects.bulk_create(_user(PHONES + n) for n in range(1, count + 1))
-    wallets = [Wallet(user=user, balance=OPENING) for user in users]
+    wallets = [Wallet(user=user, balance=OPENING, day=days.today(), in_month=OPENING) for user in users]
     wallets[0].balance += HISTORY * RUPEE
+    wallets[0].in_month += HISTORY * RUPEE
     Wallet.objects.bulk_create(wallets)
     rows = [_credit(wallet, OPENING, OPENING) for wallet in wallets]
     rows += [_credit(wallets[0], RUPEE, OPENING + n * RUPEE) for n in range(1, HISTORY + 1)]

@@ -41,7 +41,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 def _loaded(wallets: int, rows: int) -> Iterator[Callers]:
     """Both sizes stand beside each other, so that what else the machine does meets them alike."""
     with product() as callers:
-        load(callers.live.environment["DATABASE_URL"], wallets, rows)
+        load(callers.live.owner_url, wallets, rows)
         yield callers
 
 

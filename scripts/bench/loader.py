@@ -5,14 +5,17 @@ others in turn and gets it back; the other wallets do the same in pairs. So what
 without looking at the row before.
 """
 
+from importlib import import_module
 from typing import LiteralString
 
 import psycopg
 from tqdm import tqdm
 
+from lokanetra import days
 from scripts.bench import PHONES
 
 OPENING = 10_000_000  # paise
+COUNTING = import_module("wallet.migrations.0005_count_this_month")
 BATCH = 250_000
 
 USERS = """
@@ -88,6 +91,7 @@ def load(url: str, wallets: int, rows: int) -> None:
             for _, definition in indexes:
                 connection.execute(definition)
             _insert(connection, bar, WALLETS, 1, wallets, sizes)
+        _count(connection)
         _settle(connection)
 
 
@@ -96,6 +100,13 @@ def _insert(connection: psycopg.Connection, bar: tqdm, query: LiteralString, fir
         last = min(start + BATCH - 1, end)
         connection.execute(query, sizes | {"first": start, "last": last})
         bar.update(last - start + 1)
+
+
+def _count(connection: psycopg.Connection) -> None:
+    """What moved today and this month, as it was counted when the counting began."""
+    today = days.today()
+    start, month = days.start_of(today), days.start_of(days.month_of(today))
+    connection.execute(COUNTING.COUNT, [start, start, month, month, today])
 
 
 def _settle(connection: psycopg.Connection) -> None:

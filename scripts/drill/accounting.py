@@ -1,0 +1,42 @@
+"""What clients were told, held against the ledger: pure, so that it is tested without a drill."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from scripts.drill.clients import Payment
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Keys: `lost` were acknowledged and are not in the ledger as they were asked for, `twice` are there several times,
+    `untold` are there and were never acknowledged. `wrong` are wallets that hold something else than was acknowledged.
+    """
+
+    lost: frozenset[str]
+    twice: frozenset[str]
+    untold: frozenset[str]
+    wrong: frozenset[int]
+
+
+def account(
+    acknowledged: Iterable[Payment],
+    ledger: Iterable[Payment],
+    before: Mapping[int, int],
+    after: Mapping[int, int],
+) -> Accounts:
+    """`before` and `after` are the balances of the wallets, in paise."""
+    told, rows = list(acknowledged), Counter(ledger)
+    keys: Counter[str] = Counter()
+    for row, count in rows.items():
+        keys[row.key] += count
+    expected = Counter(before)
+    for payment in told:
+        expected[payment.to] += payment.amount
+        expected[payment.payer] -= 0 if payment.is_credit else payment.amount
+    return Accounts(
+        lost=frozenset(payment.key for payment in told if payment not in rows),
+        twice=frozenset(key for key, count in keys.items() if count > 1),
+        untold=frozenset(keys) - {payment.key for payment in told},
+        wrong=frozenset(wallet for wallet in {*before, *after} if expected[wallet] != after.get(wallet)),
+    )

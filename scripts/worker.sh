@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Does what is due beside the production server. Migrations are a step of their own, before: python manage.py migrate
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: scripts/worker.sh [--once]
+
+Delivers events to webhooks, closes holds that are over, sums the days that are over, removes what counts no longer, and
+proves the books every night.
+Several may run beside each other. SIGTERM and SIGINT end it within 20 seconds; a second one at once.
+It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
+
+  --once    does what is due now and ends, with status 1 if something failed; for cron
+
+README has the table of all settings.
+TEXT
+}
+
+case "${1:-}" in
+    "" | --once) ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "worker.sh: it takes no argument such as '$1'; see --help" >&2; exit 2 ;;
+esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/python.sh
+exec "$python" manage.py work "$@"
