@@ -21,7 +21,7 @@ def main() -> None:
         log: Any = settings.LOGGING["root"]
     except ImproperlyConfigured as error:
         sys.exit(f"Settings: {error}")
-    if sys.argv[1:2] != ["runserver"]:
+    if sys.argv[1:2] not in (["runserver"], ["work"]):
         log["level"] = "WARNING"  # commands say themselves what they did: the rest belongs to the log of a server
     execute_from_command_line(sys.argv)
 
