@@ -105,7 +105,7 @@ supervisor.GRACE = 0.5
 def work(on_serving):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    os.write(1, b"serves\n")  # in one piece, for two write at once
+    os.write(1, b"serves\\n")  # in one piece, for two write at once
     time.sleep(60)
 Supervisor(work, 2, drain=0.5).run()
 """
