@@ -20,8 +20,8 @@ they have neither a context nor fields that need one.
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
-from typing import Any, ClassVar, Protocol
+from functools import cache, cached_property, wraps
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from django.conf import settings
 from django.db import Error
@@ -30,16 +30,22 @@ from django.http.response import HttpResponseBase
 from django_filters import FilterSet
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.fields import empty
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import ViewSet
 
 from lokanetra.errors import Problem
 from lokanetra.pagination import FeedPages, KeysetPages, NumberedPages
+from lokanetra.parsers import AlwaysJSON, JSONResponse, body_of
 from lokanetra.replica import Reader
+from lokanetra.shapes import Shape
 
+Made = TypeVar("Made")
+
+NOTHING = QueryDict()
 KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
 JSON = "json"
 PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -116,9 +122,10 @@ class Contract:
 
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
-        if self.parameters:
-            refuse_parameters(request.query_params, self.parameters | self.passed_over)
-        arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(request)
+        parameters = request.query_params if request.META["QUERY_STRING"] else NOTHING
+        if self.parameters and parameters:
+            refuse_parameters(parameters, self.parameters | self.passed_over)
+        arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(parameters)
         if self.money:
             arguments["key"] = idempotency_key(request)
         if self.account_checked_in_service:
@@ -129,30 +136,31 @@ class Contract:
         """The response for what the handler returned."""
         if self.streams:
             return self.streams.answer(request, self.filtered(request, result))
-        if file := self._file(request):
+        if self.files and (file := self._file(request.query_params)):
             return file.answer(request, result)
         if self.gives is None:
-            return Response(status=self.status)
+            return JSONResponse(status=self.status)
         if self.pages:
             return self._page(request, result)
         replayed = {"Idempotent-Replayed": "true"} if getattr(result, "replayed", False) else None
-        return Response(self._shows.to_representation(result), status=self.status, headers=replayed)
+        return JSONResponse(self._shows(result), self.status, replayed)
 
     def _body(self, request: Request) -> dict[str, Any]:
         reads = self._reads_some if request.method == "PATCH" and not self.whole else self._reads
-        refuse_unknown(request.data, reads.fields)
-        return reads.run_validation(request.data)
+        given = body_of(request)
+        refuse_unknown(given, reads.fields)
+        return reads.run_validation(given)
 
-    def _asked(self, request: Request) -> dict[str, Any]:
-        if self.asks is None:
+    def _asked(self, parameters: QueryDict) -> dict[str, Any]:
+        if self.asks is None or not (parameters or self._asks_something):
             return {}
-        self._file(request)
-        asked = self._asks.fields.keys() & request.query_params.keys()
-        return self._asks.run_validation({name: request.query_params[name] for name in asked})
+        self._file(parameters)
+        asked = self._asks.fields.keys() & parameters.keys()
+        return self._asks.run_validation({name: parameters[name] for name in asked})
 
-    def _file(self, request: Request) -> File | None:
+    def _file(self, parameters: QueryDict) -> File | None:
         """What the call is to make of its result; None is JSON. Raises ValidationError."""
-        name = request.query_params.get("format", JSON) if self.files else JSON
+        name = parameters.get("format", JSON) if self.files else JSON
         if name != JSON and name not in self.files:
             raise ValidationError({"format": [f"Choose one of {', '.join([JSON, *self.files])}."]})
         return self.files.get(name)
@@ -162,11 +170,16 @@ class Contract:
     @cached_property
     def _shows(self) -> Any:
         assert self.gives
-        return self.gives()
+        return Shape(self.gives())
 
     @cached_property
     def _asks(self) -> Any:
         return (self.asks or Serializer)()
+
+    @cached_property
+    def _asks_something(self) -> bool:
+        """Whether a call without parameters is not one that asks for nothing."""
+        return any(field.required or field.default is not empty for field in self._asks.fields.values())
 
     @cached_property
     def _reads(self) -> Any:
@@ -176,14 +189,14 @@ class Contract:
     def _reads_some(self) -> Any:
         return (self.takes or Serializer)(partial=True)
 
-    def _page(self, request: Request, rows: Any) -> Response:
+    def _page(self, request: Request, rows: Any) -> JSONResponse:
         return Reader()(lambda: self._read_page(request, rows)) if self.may_be_late else self._read_page(request, rows)
 
-    def _read_page(self, request: Request, rows: Any) -> Response:
+    def _read_page(self, request: Request, rows: Any) -> JSONResponse:
         assert self.pages
         paginator = self.pages()
         page = self._completed(paginator.paginate_queryset(self.filtered(request, rows), request))
-        return paginator.get_paginated_response([self._shows.to_representation(row) for row in page])
+        return paginator.get_paginated_response([self._shows(row) for row in page])
 
     def _completed(self, page: Any) -> Any:
         """The rows of a page, with what other tables tell of them."""
@@ -221,6 +234,19 @@ def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpR
     return decorate
 
 
+@cache
+def one_of(kind: type[Made]) -> Made:
+    """The one object of a class whose objects keep nothing of a request."""
+    return kind()
+
+
+class ConsoleSession(SessionAuthentication):
+    """A session of the console. Its token is looked for in the header and in forms: a body of ours is read once."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        super().enforce_csrf(request._request)  # type: ignore[arg-type]
+
+
 ROUTED = ("list", "create", "retrieve", "update", "partial_update", "destroy")
 
 
@@ -239,25 +265,44 @@ class Endpoints(ViewSet):
         if without:
             raise TypeError(f"{cls.__name__}.{without[0]} has no @endpoint, which says who may call it")
 
+    @cached_property
     def contract(self) -> Contract | None:
         """The terms of the method called; None for a method that is not allowed here, which anybody may be told."""
         name = self.action_map.get((self.request.method or "").lower())
         return getattr(self, name).contract if name else None
 
+    def get_parsers(self) -> list[BaseParser]:
+        return []  # `Contract.read` knows what a body is
+
     def get_permissions(self) -> list[BasePermission]:
-        contract = self.contract()
-        return [contract.allow()] if contract else []
+        return [one_of(self.contract.allow)] if self.contract else []
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        contract = self.contract()
-        if contract is None or contract.is_public:
+        if self.contract is None or self.contract.is_public:
             return []  # a stale token must not stand in the way of a new login
-        session: list[BaseAuthentication] = [SessionAuthentication()] if contract.is_for_staff else []
-        return [*super().get_authenticators(), *session]
+        kinds = [*self.authentication_classes, *([ConsoleSession] if self.contract.is_for_staff else [])]
+        return [one_of(kind) for kind in kinds]
 
-    def handle_exception(self, exc: Exception) -> Response:
+    def get_content_negotiator(self) -> AlwaysJSON:
+        return one_of(AlwaysJSON)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """There are no versions of an endpoint, and all answers are JSON."""
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {}
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        self.headers = {"Allow": ", ".join(self.allowed_methods)}
+        return super().http_method_not_allowed(request, *args, **kwargs)
+
+    def handle_exception(self, exc: Exception) -> Any:
         """Who is out is told that before anything else, also where the service did not come to look."""
-        contract = self.contract()
+        contract = self.contract
         if contract and contract.account_checked_in_service and self.request.auth and is_refusal(exc):
             try:
                 self.request.successful_authenticator.check(self.request.auth)  # type: ignore[union-attr]

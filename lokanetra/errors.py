@@ -15,10 +15,9 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import is_valid_path
 from rest_framework import exceptions
-from rest_framework.response import Response
 
 from lokanetra import database
-from lokanetra.parsers import JSONRenderer, ProblemRenderer
+from lokanetra.parsers import JSONRenderer, JSONResponse, ProblemRenderer
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +56,14 @@ def body(status: int, code: str, detail: str, errors: Mapping[str, Any] | None =
     return problem | ({"errors": errors} if errors else {})
 
 
-def handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+def handler(exc: Exception, context: dict[str, Any]) -> JSONResponse | None:
     """DRF's exception handler: None for what is no answer but a bug."""
     fault, exc = exc, _as_api_exception(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
     if exc.status_code == 503:
         logger.error("%s: %s", exc.default_code, fault.__cause__ or fault)
-    context["request"].accepted_renderer = ProblemRenderer()
-    context["request"].accepted_media_type = ProblemRenderer.media_type
-    return Response(_body_of(exc), status=exc.status_code, headers=_headers_of(exc))
+    return JSONResponse(_body_of(exc), exc.status_code, _headers_of(exc), ProblemRenderer)
 
 
 def from_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:

@@ -13,8 +13,10 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
+from whitenoise.middleware import WhiteNoiseMiddleware
 from rest_framework.settings import api_settings
 
 from lokanetra import database, errors, logs, metrics
@@ -56,7 +58,7 @@ def below_a_prefix(get_response: Handler) -> Handler:
 
 def _forwarded_prefix(request: HttpRequest) -> str:
     """What the proxy says, if there is one and it says something sane."""
-    told = request.headers.get("X-Forwarded-Prefix", "").removesuffix("/")
+    told = request.META.get("HTTP_X_FORWARDED_PREFIX", "").removesuffix("/")
     return told if api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
 
 
@@ -74,7 +76,7 @@ def request_id(get_response: Handler) -> Handler:
     """The client's own id if it sent a sane one, else a new one: in the answer and in every log line."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        current = logs.id_of_request(request.headers.get("X-Request-Id"))
+        current = logs.id_of_request(request.META.get("HTTP_X_REQUEST_ID"))
         logs.request_id.set(current)  # not reset: Django logs a 4xx only after the last middleware
         start = time.perf_counter()
         response = get_response(request)
@@ -172,12 +174,27 @@ class Origins(CorsMiddleware):
 
 
 class ForBrowsers:
-    """Leaves out what only pages need. A client of the API that sends no cookie has no session, and no use for one."""
+    """Leaves out what only pages need. A client of the API that sends no cookie has no session, and no use for one.
+
+    Of several that follow each other the first leaves out all.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        super().__init__(get_response)  # type: ignore[call-arg]
+        self.past_all = getattr(get_response, "past_all", get_response)
 
     def __call__(self: Any, request: HttpRequest) -> HttpResponse:
         if request.COOKIES or request.path_info.startswith(PAGES):
             return super().__call__(request)  # type: ignore[misc]
-        return self.get_response(request)
+        return self.past_all(request)
+
+
+class StaticFiles(ForBrowsers, WhiteNoiseMiddleware):
+    pass
+
+
+class Forgery(ForBrowsers, CsrfViewMiddleware):
+    pass
 
 
 class Sessions(ForBrowsers, SessionMiddleware):

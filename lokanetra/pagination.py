@@ -12,8 +12,9 @@ from django.db.models import Model, QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
+
+from lokanetra.parsers import JSONResponse
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
@@ -47,8 +48,8 @@ class KeysetPages:
         self.has_previous = start is not None and (more or direction == "<")
         return self.page
 
-    def get_paginated_response(self, data: list) -> Response:
-        return Response({"next": self._next(), "previous": self._previous(), "results": data})
+    def get_paginated_response(self, data: list) -> JSONResponse:
+        return JSONResponse({"next": self._next(), "previous": self._previous(), "results": data})
 
     @staticmethod
     def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:
@@ -106,10 +107,10 @@ class FeedPages:
         self.has_next, self.page = len(found) > size, found[:size]
         return self.page
 
-    def get_paginated_response(self, data: list) -> Response:
+    def get_paginated_response(self, data: list) -> JSONResponse:
         url = self.request.build_absolute_uri()
         following = replace_query_param(url, "after", self.page[-1].pk) if self.has_next else None
-        return Response({"next": following, "results": data})
+        return JSONResponse({"next": following, "results": data})
 
     @staticmethod
     def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:
@@ -138,9 +139,9 @@ class NumberedPages:
         self.is_last = end >= self.count or end + size > MAX_ROWS
         return rows[end - size : end]
 
-    def get_paginated_response(self, data: list) -> Response:
+    def get_paginated_response(self, data: list) -> JSONResponse:
         page = {"count": self.count, "next": self._link(1), "previous": self._link(-1), "results": data}
-        return Response(page if self.count_is_exact else page | {"count_is_exact": False})
+        return JSONResponse(page if self.count_is_exact else page | {"count_is_exact": False})
 
     @staticmethod
     def serializer(row: type[serializers.BaseSerializer]) -> dict[str, serializers.Field]:

@@ -1,18 +1,20 @@
 """JSON as the contract reads and writes it: strict on the way in, one media type on the way out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 from django.conf import settings
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
 from lokanetra import days, texts
 
@@ -69,6 +71,32 @@ class JSONRenderer(BaseRenderer):
 
 class ProblemRenderer(JSONRenderer):
     media_type = "application/problem+json"
+
+
+class JSONResponse(HttpResponse):
+    """An answer of the API. `data` is what it says before it became JSON; None is an answer without a body."""
+
+    def __init__(
+        self,
+        data: Any = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        renderer: type[JSONRenderer] = JSONRenderer,
+    ) -> None:
+        self.data = data
+        super().__init__(renderer().render(data), renderer.media_type, status, headers=headers)
+        if data is None:
+            del self["Content-Type"]
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """What the request brings; nothing where it has no body. Raises ParseError, UnsupportedMediaType, BodyTooLarge."""
+    if request.META.get("CONTENT_LENGTH", "0") in ("", "0"):
+        return {}
+    given = (request.content_type or "").partition(";")[0].strip().lower()
+    if given != JSONParser.media_type:
+        raise exceptions.UnsupportedMediaType(request.content_type)
+    return JSONParser().parse(request._request)
 
 
 class AlwaysJSON(BaseContentNegotiation):

@@ -19,8 +19,11 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
 
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
-from django.http import FileResponse, StreamingHttpResponse
+from django import setup
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import FileResponse, HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch
 from granian.rsgi import ProtocolClosed
 
 from lokanetra import errors, logs, metrics, postgresql
@@ -134,6 +137,28 @@ class Parts:
         self.context.run(self.response.close)
 
 
+class Handler(WSGIHandler):
+    """Django's, as a server calls it that looks after connections itself (`slots.py`): the signals at both ends of a
+    request, by which Django does, are not sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matches: dict[str, ResolverMatch] = {}
+
+    def answer(self, environ: dict[str, Any]) -> HttpResponseBase:
+        return self.get_response(self.request_class(environ))
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Paths that are one endpoint each are looked for once. There are as many as routes without parameters."""
+        match = self.matches.get(request.path_info)
+        if match is None:
+            match = super().resolve_request(request)
+            if not match.kwargs and not match.args:
+                self.matches[request.path_info] = match
+        request.resolver_match = match
+        return match
+
+
 class Application:
     """What granian calls, in a process that has loaded it but opened nothing.
 
@@ -144,7 +169,8 @@ class Application:
 
     def __init__(self) -> None:
         postgresql.serve()
-        self.django: Callable[..., Any] = get_wsgi_application()
+        setup(set_prefix=False)
+        self.django = Handler()
         self.bodies = Bodies()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -201,15 +227,15 @@ class Application:
 
     def _call(self, environ: dict[str, Any]) -> Answer:
         """Django's answer. Called in a thread that holds a slot."""
-        started: list[tuple[str, Headers]] = []
-        response = self.django(environ, lambda *start: started.append(start))
-        status, headers = started[0]
-        answer = Answer(int(status[:3]), headers)
+        response = self.django.answer(environ)
+        answer = Answer(response.status_code, _headers(response))
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
             answer.parts = Parts(response)
-        else:
+        elif response.streaming:
             answer.content = b"".join(response)
             response.close()
+        else:
+            answer.content = response.content
         return answer
 
     async def _stream(self, protocol: Any, answer: Answer, parts: Parts) -> None:
@@ -220,6 +246,10 @@ class Application:
                 await transport.send_bytes(part)
         finally:
             await self.reads.run(parts.close, patience=PATIENCE_OF_FILES)
+
+
+def _headers(response: HttpResponseBase) -> Headers:
+    return [*response.items(), *(("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values())]
 
 
 def environ_of(scope: Any, body: bytes) -> dict[str, Any]:

@@ -82,14 +82,14 @@ MIDDLEWARE = [
     "lokanetra.middleware.headers",
     "lokanetra.middleware.problems",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "lokanetra.middleware.Origins",
-    "lokanetra.middleware.Sessions",
     "lokanetra.middleware.SlashMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "lokanetra.middleware.StaticFiles",
+    "lokanetra.middleware.Sessions",
+    "lokanetra.middleware.Forgery",
     "lokanetra.middleware.Authentication",
     "lokanetra.middleware.Messages",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "lokanetra.urls"

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Thread, local
 from typing import Any, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from lokanetra.errors import ServerBusy
 
@@ -139,8 +139,11 @@ class Lease:
             connections[DEFAULT_DB_ALIAS] = self.connection
 
     def _end(self) -> None:
+        """What Django does with all connections of a thread at both ends of a request, done with the one that was lent."""
         current.lease = None
         if self.is_held and self.connection is not None:
+            with suppress(Error):
+                self.connection.close_if_unusable_or_obsolete()
             with suppress(AttributeError):  # whoever took it away has spared us that
                 del connections[DEFAULT_DB_ALIAS]
 

@@ -18,11 +18,11 @@ from django.db.models import Count, F, Model, Sum
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from lokanetra import days
 from lokanetra.pagination import FeedPages, whole_number
+from lokanetra.parsers import JSONResponse
 from lokanetra.replica import Reader
 from transactions.models import Transaction, TransactionQuerySet
 from transactions.serializers import StatementSerializer
@@ -216,9 +216,9 @@ class StatementPages(FeedPages):
         sides = [side.order_by("pk")[:count] for side in self.statement.rows(after)]
         return list(islice(merge(*sides, key=lambda row: row.pk), count))
 
-    def get_paginated_response(self, data: list) -> Response:
+    def get_paginated_response(self, data: list) -> JSONResponse:
         shown = StatementSerializer().to_representation(self.statement)
-        return Response({**shown, "next": self._next(), "results": data})
+        return JSONResponse({**shown, "next": self._next(), "results": data})
 
     def _next(self) -> str | None:
         cursor = f"{self.page[-1].pk}-{self.statement.closing.id}" if self.has_next else None
