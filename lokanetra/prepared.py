@@ -74,7 +74,9 @@ def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
 
 def _rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
     used: Any = connections[DEFAULT_DB_ALIAS]
-    cursor = used.kept_cursor() if hasattr(used, "kept_cursor") else used.cursor()
+    if hasattr(used, "rows_of"):
+        return used.rows_of(sql, params)
+    cursor = used.cursor()
     cursor.execute(sql, params)
     return cursor.fetchall()
 

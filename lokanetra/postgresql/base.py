@@ -6,20 +6,19 @@ other the question would cost each of them a round trip, so there it is only loo
 
 import os
 import sys
+from collections.abc import Sequence
 from select import POLLIN, poll
 from time import monotonic
 from typing import Any
 
 from django.db.backends.postgresql import base
-from django.db.backends.utils import CursorWrapper
-from psycopg import Connection, Cursor
+from psycopg import Connection
 from psycopg.errors import OperationalError
 from psycopg.errors import _WaitTimeout as WaitTimeout
-from psycopg.pq import Format
-from psycopg.types.numeric import Int8BinaryDumper
 
 from lokanetra import postgresql
 from lokanetra.env import DEFAULT_PORT
+from lokanetra.postgresql.statements import Statements
 
 # Seconds.
 REST = 1.0
@@ -35,17 +34,6 @@ SILENCE, SILENCE_IF_ASKED, SILENCE_IF_PATIENT = 15.0, 1.5, 900.0
 SLOW = 1.0
 
 
-class PreparedCursor(Cursor):
-    """The server parses and plans each of its statements once per connection.
-
-    All other statements it plans anew, for the values that they come with: a list of the largest amounts is read
-    differently from one of all amounts.
-    """
-
-    def execute(self, query: Any, params: Any = None, **how: Any) -> Any:
-        return super().execute(query, params, **how | {"prepare": True})
-
-
 class DatabaseWrapper(base.DatabaseWrapper):
     # When a connection of this process was last found broken: those that rest since before that are not trusted.
     broken_at = float("-inf")
@@ -53,7 +41,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # Of several hosts, where this process last found the primary.
     found_at: tuple[str, str] | None = None
     health_check_done: bool
-    kept: CursorWrapper
+    statements: Statements
+    # Whether the next statement is the first one of a transaction.
+    begins = False
     closed_by_server: poll
     silence: float | None = None
     longest_silence = SILENCE
@@ -94,24 +84,48 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
         if postgresql.serving:
             self.limit_silence(connection)
-        # Binary, for to read a time from text takes longer than all else in a row.
-        prepared: Any = PreparedCursor(connection)
-        prepared.format = Format.BINARY
-        # All of one size, for a statement is prepared anew for each combination of sizes that its numbers have.
-        prepared.adapters.register_dumper(int, Int8BinaryDumper)
-        self.kept = self.make_cursor(prepared)
+        connection.autocommit = True  # `_begin` says when a transaction begins
+        self.statements, self.begins = Statements(connection), False
         self.closed_by_server = poll()
         self.closed_by_server.register(connection.fileno(), POLLIN)
         return connection
 
-    def kept_cursor(self) -> CursorWrapper:
-        """The one cursor that is not closed, for queries that are read to their end before the next one begins. To make
-        a cursor takes longer than to use it."""
-        if self.queries_logged:
-            return self.cursor()
+    def rows_of(self, statement: str, values: Sequence[Any]) -> list[tuple]:
+        """All rows of a statement that is prepared once per connection."""
+        if self.queries_logged or self.execute_wrappers:
+            with self.cursor() as cursor:
+                cursor.execute(statement, values)
+                return cursor.fetchall()
         self.close_if_health_check_failed()
         self.ensure_connection()
-        return self.kept
+        begins, self.begins = self.begins, False
+        with self.wrap_database_errors:
+            return self.statements.rows(statement, values, begins)
+
+    # A transaction begins with its first statement, and in the same round trip where that is prepared. psycopg stays in
+    # autocommit all the while.
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self.begins = not autocommit
+
+    def _cursor(self, name: str | None = None) -> Any:
+        self._begin()
+        return super()._cursor(name)
+
+    def _begin(self) -> None:
+        if self.begins:
+            self.begins = False
+            self.ensure_connection()
+            with self.wrap_database_errors:
+                self.connection.execute("BEGIN")
+
+    def _commit(self) -> None:
+        if not self.begins:
+            super()._commit()
+
+    def _rollback(self) -> None:
+        if not self.begins:
+            super()._rollback()
 
     def close_if_unusable_or_obsolete(self) -> None:
         """After an error the connection is given up: a plan that a migration made stale would fail again and again."""
