@@ -1,6 +1,7 @@
 """Where a request comes from. One client is one address, however the proxies in front spell it."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -32,6 +33,7 @@ def client_of(request: Any) -> str:
     return str(address or "")
 
 
+@lru_cache(4096)
 def parse(text: str) -> Address | None:
     """The address that is spelled so, without port and zone, an IPv4 address inside of an IPv6 one as IPv4."""
     bare = text.strip(' \t"')

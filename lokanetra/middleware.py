@@ -59,7 +59,7 @@ def below_a_prefix(get_response: Handler) -> Handler:
 def _forwarded_prefix(request: HttpRequest) -> str:
     """What the proxy says, if there is one and it says something sane."""
     told = request.META.get("HTTP_X_FORWARDED_PREFIX", "").removesuffix("/")
-    return told if api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
+    return told if told and api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
 
 
 def _mount(request: HttpRequest, prefix: str) -> None:
@@ -160,10 +160,18 @@ class SlashMiddleware(CommonMiddleware):
     """
 
     def process_request(self, request: HttpRequest) -> Any:
-        return None if request.path_info in HEALTH else super().process_request(request)
+        if request.path_info in HEALTH or (request.path_info.endswith("/") and _asks_for_us(request)):
+            return None
+        return super().process_request(request)
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+def _asks_for_us(request: HttpRequest) -> bool:
+    """Whether the Host is one of `ALLOWED_HOSTS` in so many letters, which is soon seen."""
+    host, _, port = request.META.get("HTTP_HOST", "").partition(":")
+    return host in settings.ALLOWED_HOSTS and (not port or port.isdecimal()) and not settings.USE_X_FORWARDED_HOST
 
 
 class Origins(CorsMiddleware):

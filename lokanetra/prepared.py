@@ -41,6 +41,20 @@ class QuicklyRead(models.Model):
         return read
 
 
+    @classmethod
+    def quickly(cls, **values: Any) -> Self:
+        """A new object, not yet in the database, of values for all its fields: for a relation the object, or None."""
+        made = cls.__new__(cls)
+        made._state = ModelState()
+        for name, value in values.items():
+            if isinstance(value, models.Model):
+                made._state.fields_cache[name] = value
+                made.__dict__[f"{name}_id"] = value.pk
+            else:
+                made.__dict__[cls._meta.get_field(name).attname] = value  # type: ignore[union-attr]
+        return made
+
+
 class Prepared(Generic[Row]):
     """A queryset with slots, to be called with their values. Gives what evaluating it would, in a list.
 

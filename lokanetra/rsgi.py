@@ -174,6 +174,7 @@ class Application:
         self.bodies = Bodies()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        logs.leave_out_what_no_line_says()
         threads = Threads()
         self.writes = Slots(loop, threads, WRITE_SLOTS)
         self.reads = Slots(loop, threads, READ_SLOTS)
@@ -249,7 +250,7 @@ class Application:
 
 
 def _headers(response: HttpResponseBase) -> Headers:
-    return [*response.items(), *(("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values())]
+    return [*response.headers._store.values(), *(("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values())]
 
 
 def environ_of(scope: Any, body: bytes) -> dict[str, Any]:

@@ -284,7 +284,9 @@ def post(
         receiver.balance += amount
     if reverses is None:
         limits.count(payer, receiver, amount)
-    row = Transaction(
+    row = Transaction.quickly(
+        id=None,
+        timestamp=None,
         transaction_type=_type_of(payer, receiver),
         sender=payer,
         receiver=receiver,
