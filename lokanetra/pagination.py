@@ -62,6 +62,8 @@ class KeysetPages:
 
     @staticmethod
     def _merged(sides: list[QuerySet], limit: int, direction: str, start: int | None) -> list[Model]:
+        if direction == "<" and start is None and hasattr(sides, "newest"):
+            return sides.newest(limit)
         newest_first = direction == "<"
         if start is not None:
             sides = [side.filter(**{"pk__lt" if newest_first else "pk__gt": start}) for side in sides]

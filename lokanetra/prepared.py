@@ -18,8 +18,8 @@ Row = TypeVar("Row", bound=models.Model)
 class Slot(Expression):
     """A place in a query for a value that each call brings: an integer, a text or a truth, as the database takes it."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(output_field=models.Field())
+    def __init__(self, name: str, field: models.Field | None = None) -> None:
+        super().__init__(output_field=field or models.Field())
         self.name = name
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
@@ -106,6 +106,7 @@ class Compiled:
         self.model, fields = info["model"], info["select_fields"]
         self.own = slice(fields[0], fields[-1] + 1)
         self.names = [column.target.attname for column, _, _ in compiler.select[self.own]]
+        self.annotations = compiler.annotation_col_map or {}
         self.populators: Any = get_related_populators(info, compiler.select, connection.alias)  # type: ignore[call-arg]
 
     def objects(self, rows: Iterable[Any]) -> list[Any]:
@@ -114,6 +115,8 @@ class Compiled:
 
     def _object(self, row: Any) -> Any:
         found = self.model.from_db(connection.alias, self.names, row[self.own])
+        for name, column in self.annotations.items():
+            setattr(found, name, row[column])
         for populator in self.populators:
             populator.populate(row, found)
         return found

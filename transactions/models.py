@@ -1,6 +1,10 @@
 """What happened to money: the ledger, which is only added to, its sums per day, and the events that others hear of."""
 
 from decimal import Decimal
+from functools import cache
+from heapq import merge
+from itertools import islice
+from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -10,7 +14,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.encrypted import EncryptedField
-from lokanetra.prepared import QuicklyRead
+from lokanetra.prepared import Prepared, QuicklyRead, Slot
 from users.models import UserProfile
 from wallet.models import Hold, Wallet
 from wallet.money import MoneyField
@@ -25,7 +29,9 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         Each is annotated with the names of both, and with what the row is to the wallet: a direction, the other side,
         and the balance after it.
         """
-        own = Value(wallet.user.username)
+        return self._sides(wallet, Value(wallet.user.username))
+
+    def _sides(self, wallet: Any, own: Any) -> list["TransactionQuerySet"]:
         return [
             self.filter(sender=wallet).annotate(
                 direction=Value("OUT"),
@@ -47,8 +53,12 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
     def newest_of(self, wallet: Wallet, count: int) -> list["Transaction"]:
         """The wallet's last transactions, newest first."""
-        found = [row for side in self.touching(wallet) for row in side.order_by("-pk")[:count]]
-        return sorted(found, key=lambda row: -row.pk)[:count]
+        sides = [newest(wallet=wallet.pk, name=wallet.user.username) for newest in _newest(count)]
+        return list(islice(merge(*sides, key=lambda row: row.pk, reverse=True), count))
+
+    def history_of(self, user: UserProfile) -> "History":
+        """The same as `visible_to`, for a list."""
+        return History(user.wallet, self.visible_to(user))
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
         """The history of the user's own wallet. What is not in it does not exist for him."""
@@ -81,6 +91,26 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def with_accounts(self) -> "TransactionQuerySet":
         """With both wallets and their accounts, in the same query."""
         return self.select_related("sender__user", "receiver__user")
+
+
+class History(list[TransactionQuerySet]):
+    """A wallet's history by its two sides. The first page is asked for most, by queries that are compiled once."""
+
+    def __init__(self, wallet: Wallet, sides: list[TransactionQuerySet]) -> None:
+        super().__init__(sides)
+        self.wallet = wallet
+
+    def newest(self, count: int) -> list["Transaction"]:
+        return Transaction.objects.newest_of(self.wallet, count)
+
+
+@cache
+def _newest(count: int) -> list[Prepared["Transaction"]]:
+    def side(which: int) -> Prepared["Transaction"]:
+        own = Slot("name", models.CharField())
+        return Prepared(lambda: Transaction.objects.all()._sides(Slot("wallet"), own)[which].order_by("-pk")[:count])
+
+    return [side(0), side(1)]
 
 
 class Transaction(QuicklyRead):

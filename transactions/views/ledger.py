@@ -10,7 +10,7 @@ from lokanetra.pagination import KeysetPages, NumberedPages
 from transactions import statements
 from transactions.exports import HISTORY, LEDGER
 from transactions.filters import HistoryFilter, StaffFilter
-from transactions.models import Transaction, TransactionQuerySet
+from transactions.models import History, Transaction, TransactionQuerySet
 from transactions.permissions import MayExport
 from transactions.serializers import (
     DetailSerializer,
@@ -32,9 +32,9 @@ class TransactionViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
     @endpoint(gives=EntrySerializer, filters=HistoryFilter, pages=KeysetPages)
-    def list(self, request: Authenticated) -> list[TransactionQuerySet]:
+    def list(self, request: Authenticated) -> History:
         """Show one's own history, newest first."""
-        return Transaction.objects.visible_to(request.user)
+        return Transaction.objects.history_of(request.user)
 
     @endpoint(gives=DetailSerializer)
     def retrieve(self, request: Authenticated, pk: str) -> Transaction:
