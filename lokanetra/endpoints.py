@@ -210,6 +210,8 @@ class Contract:
         """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""
         if self.filters is None or self.filters.base_filters.keys().isdisjoint(request.query_params):
             return rows
+        if hasattr(rows, "sides"):
+            rows = rows.sides()
         if isinstance(rows, list):
             return [self.filtered(request, side) for side in rows]
         filterset = self.filters(data=request.query_params, queryset=rows, request=request)

@@ -39,8 +39,11 @@ class KeysetPages:
         self.request = request
         size = page_size(request)
         direction, start = self._cursor()
-        sides = rows if isinstance(rows, list) else [rows]
-        found = self._merged(sides, size + 1, direction, start)
+        if hasattr(rows, "sides"):
+            is_first = direction == "<" and start is None
+            found = rows.newest(size + 1) if is_first else self._merged(rows.sides(), size + 1, direction, start)
+        else:
+            found = self._merged(rows if isinstance(rows, list) else [rows], size + 1, direction, start)
         more, self.page = len(found) > size, found[:size]
         if direction == ">":
             self.page.reverse()
@@ -62,8 +65,6 @@ class KeysetPages:
 
     @staticmethod
     def _merged(sides: list[QuerySet], limit: int, direction: str, start: int | None) -> list[Model]:
-        if direction == "<" and start is None and hasattr(sides, "newest"):
-            return sides.newest(limit)
         newest_first = direction == "<"
         if start is not None:
             sides = [side.filter(**{"pk__lt" if newest_first else "pk__gt": start}) for side in sides]

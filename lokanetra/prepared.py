@@ -107,14 +107,14 @@ class Compiled:
         self.own = slice(fields[0], fields[-1] + 1)
         self.names = [column.target.attname for column, _, _ in compiler.select[self.own]]
         self.annotations = compiler.annotation_col_map or {}
-        self.populators: Any = get_related_populators(info, compiler.select, connection.alias)  # type: ignore[call-arg]
+        self.populators: Any = get_related_populators(info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
 
     def objects(self, rows: Iterable[Any]) -> list[Any]:
         converted = self.compiler.apply_converters(rows, self.converters) if self.converters else rows
         return [self._object(row) for row in converted]
 
     def _object(self, row: Any) -> Any:
-        found = self.model.from_db(connection.alias, self.names, row[self.own])
+        found = self.model.from_db(DEFAULT_DB_ALIAS, self.names, row[self.own])
         for name, column in self.annotations.items():
             setattr(found, name, row[column])
         for populator in self.populators:

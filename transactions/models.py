@@ -1,5 +1,6 @@
 """What happened to money: the ledger, which is only added to, its sums per day, and the events that others hear of."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from heapq import merge
@@ -58,7 +59,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
     def history_of(self, user: UserProfile) -> "History":
         """The same as `visible_to`, for a list."""
-        return History(user.wallet, self.visible_to(user))
+        return History(user.wallet)
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
         """The history of the user's own wallet. What is not in it does not exist for him."""
@@ -93,15 +94,17 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.select_related("sender__user", "receiver__user")
 
 
-class History(list[TransactionQuerySet]):
-    """A wallet's history by its two sides. The first page is asked for most, by queries that are compiled once."""
+@dataclass
+class History:
+    """A wallet's history. Its first page is asked for most, by queries that are compiled once."""
 
-    def __init__(self, wallet: Wallet, sides: list[TransactionQuerySet]) -> None:
-        super().__init__(sides)
-        self.wallet = wallet
+    wallet: Wallet
 
     def newest(self, count: int) -> list["Transaction"]:
         return Transaction.objects.newest_of(self.wallet, count)
+
+    def sides(self) -> list[TransactionQuerySet]:
+        return Transaction.objects.touching(self.wallet)
 
 
 @cache

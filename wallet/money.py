@@ -38,7 +38,8 @@ def positive(amount: Decimal) -> None:
 
 
 def show(amount: Decimal) -> str:
-    return f"{amount:.2f}"
+    text = str(amount)  # has two places where the amount has: to ask for them takes longer
+    return text if text[-3:-2] == "." else f"{amount:.2f}"
 
 
 def rupees(amount: Decimal) -> str:
