@@ -298,7 +298,7 @@ class Endpoints(ViewSet):
     def default_response_headers(self) -> dict[str, str]:
         return {}
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self.headers = {"Allow": ", ".join(self.allowed_methods)}
         return super().http_method_not_allowed(request, *args, **kwargs)
 

@@ -23,8 +23,8 @@ ROW = re.compile(r"\n?DETAIL: .*?(?=\n\n(?:The above|During handling)|\Z)", re.D
 
 def leave_out_what_no_line_says() -> None:
     """Where each line was written, by which thread and process: to find it out takes longer than to write the line."""
-    logging._srcfile = None  # type: ignore[attr-defined]  # as the documentation of logging has it
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging._srcfile = None  # as the documentation of logging has it
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def id_of_request(given: str | None) -> str:

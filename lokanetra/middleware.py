@@ -16,8 +16,8 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
-from whitenoise.middleware import WhiteNoiseMiddleware
 from rest_framework.settings import api_settings
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from lokanetra import database, errors, logs, metrics
 from lokanetra.addresses import address_of

@@ -6,6 +6,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from heapq import merge
 from itertools import islice
+from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import Model, QuerySet
@@ -35,7 +36,8 @@ class KeysetPages:
         "page_size": ("integer", f"Rows on a page, 1 to {MAX_SIZE}, {DEFAULT_SIZE} by default."),
     }
 
-    def paginate_queryset(self, rows: QuerySet | list[QuerySet], request: Request) -> list[Model]:
+    def paginate_queryset(self, rows: Any, request: Request) -> list[Model]:
+        """Of a queryset, of a list of them, or of what has `sides` and knows its `newest` rows."""
         self.request = request
         size = page_size(request)
         direction, start = self._cursor()

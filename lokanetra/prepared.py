@@ -40,7 +40,6 @@ class QuicklyRead(models.Model):
         read._state.adding, read._state.db = False, db
         return read
 
-
     @classmethod
     def quickly(cls, **values: Any) -> Self:
         """A new object, not yet in the database, of values for all its fields: for a relation the object, or None."""

@@ -15,7 +15,7 @@ class Shape:
     """What `serializer.to_representation` gives, in a third of its time: the values are attributes of the object, and
     only where one is not, or is a method, the field goes to look for it."""
 
-    def __init__(self, serializer: Serializer) -> None:
+    def __init__(self, serializer: Any) -> None:
         fields = list(serializer._readable_fields)
         is_plain = type(serializer).to_representation is Serializer.to_representation
         self.in_full = serializer.to_representation
@@ -48,5 +48,5 @@ def _reading(field: Field) -> Reading:
         except SkipField:
             return LEFT_OUT
 
-    read = attrgetter(field.source) if field.source_attrs else look_for
+    read = attrgetter(str(field.source)) if field.source_attrs else look_for
     return str(field.field_name), read, look_for, field.to_representation

@@ -139,7 +139,7 @@ class Lease:
             connections[DEFAULT_DB_ALIAS] = self.connection
 
     def _end(self) -> None:
-        """What Django does with all connections of a thread at both ends of a request, done with the one that was lent."""
+        """Django does the same with all connections of a thread at both ends of a request."""
         current.lease = None
         if self.is_held and self.connection is not None:
             with suppress(Error):

@@ -110,7 +110,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _cursor(self, name: str | None = None) -> Any:
         self._begin()
-        return super()._cursor(name)
+        return super()._cursor(name)  # type: ignore[misc]
 
     def _begin(self) -> None:
         if self.begins:
@@ -121,11 +121,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self) -> None:
         if not self.begins:
-            super()._commit()
+            super()._commit()  # type: ignore[misc]
 
     def _rollback(self) -> None:
         if not self.begins:
-            super()._rollback()
+            super()._rollback()  # type: ignore[misc]
 
     def close_if_unusable_or_obsolete(self) -> None:
         """After an error the connection is given up: a plan that a migration made stale would fail again and again."""

@@ -1,5 +1,5 @@
-"""The hot path's way to PostgreSQL: statements that the server parses and plans once per connection, asked through libpq
-with as little in between as can be. A cursor takes longer to ask than most of them take to be answered.
+"""Statements of the hot path, which the server parses and plans once per connection, asked through libpq with as little
+in between as can be. A cursor takes longer to ask than most of them take to be answered.
 
 All other statements go by Django's cursors and are planned anew, for the values that they come with: a list of the
 largest amounts is read differently from one of all amounts.
@@ -75,7 +75,9 @@ class Statements:
         self.server.send_query_params(b"BEGIN", None)
         self.server.send_query_prepared(name, sent, formats, Format.BINARY)
         self.server.pipeline_sync()
-        results = [result for result in (yield from self._until_synced()) if result.status != ExecStatus.PIPELINE_ABORTED]
+        results = [
+            result for result in (yield from self._until_synced()) if result.status != ExecStatus.PIPELINE_ABORTED
+        ]
         self.server.exit_pipeline_mode()
         return results[-1]
 

@@ -19,7 +19,8 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
     lokanetra.texts lokanetra.days lokanetra.encrypted
-    lokanetra.env lokanetra.logs lokanetra.parsers lokanetra.pagination lokanetra.filters lokanetra.addresses
+    lokanetra.parsers lokanetra.shapes lokanetra.postgresql.statements
+    lokanetra.env lokanetra.logs lokanetra.pagination lokanetra.filters lokanetra.addresses
     lokanetra.database lokanetra.postgresql.base lokanetra.staticfiles lokanetra.plurals lokanetra.online
     lokanetra.prepared lokanetra.errors lokanetra.replica lokanetra.checks lokanetra.throttles *.apps
     lokanetra.slots lokanetra.outside lokanetra.work lokanetra.metrics lokanetra.sentry

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.http import Http404
 
 from lokanetra import rsgi
 
@@ -63,3 +64,13 @@ def test_a_header_that_is_not_ascii_is_there_and_empty():
 
 def test_a_path_has_its_bytes_as_characters():
     assert environ(path="/द/")["PATH_INFO"].encode("latin-1").decode() == "/द/"
+
+
+def test_only_routes_without_parameters_are_remembered(rf):
+    handler = rsgi.Handler()
+    for path in ("/wallet/balance/", "/transactions/5/", "/wallet/balance/"):
+        assert handler.resolve_request(rf.get(path)).route
+    for path in ("/wallet/nothing/", "/wallet/balance"):
+        with pytest.raises(Http404):
+            handler.resolve_request(rf.get(path))
+    assert list(handler.matches) == ["/wallet/balance/"]

@@ -1,0 +1,85 @@
+"""A transaction that begins with a statement of the hot path is one like all others."""
+
+import pytest
+from django.db import DataError, Error, connection
+from django.db.transaction import atomic
+
+from lokanetra.prepared import rows_of
+from users import accounts
+from users.models import UserProfile
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "UPDATE users_userprofile SET first_name = %s WHERE id = %s RETURNING id"
+
+
+def first_name() -> str:
+    return UserProfile.objects.get().first_name
+
+
+@pytest.fixture
+def user() -> UserProfile:
+    return accounts.create(phone_number="+919999999999")
+
+
+def test_it_is_committed_as_one(user):
+    with atomic():
+        assert rows_of(NAME, ["Asha", user.pk]) == [(user.pk,)]
+        UserProfile.objects.update(last_name="Rao")
+    assert (first_name(), UserProfile.objects.get().last_name) == ("Asha", "Rao")
+
+
+@pytest.mark.parametrize("ordinary_first", [True, False])
+def test_it_is_undone_as_one(user, ordinary_first):
+    with pytest.raises(ZeroDivisionError), atomic():
+        if ordinary_first:
+            UserProfile.objects.update(last_name="Rao")
+        rows_of(NAME, ["Asha", user.pk])
+        raise ZeroDivisionError
+    assert (first_name(), UserProfile.objects.get().last_name) == ("", "")
+
+
+def test_a_savepoint_within_it_is_undone_alone(user):
+    with atomic():
+        rows_of(NAME, ["Asha", user.pk])
+        with pytest.raises(ZeroDivisionError), atomic():
+            rows_of(NAME, ["Ravi", user.pk])
+            raise ZeroDivisionError
+    assert first_name() == "Asha"
+
+
+def test_a_first_statement_that_fails_undoes_nothing_and_leaves_the_connection(user):
+    if connection.vendor == "sqlite":
+        return  # it divides by zero
+    for _ in range(2):
+        with pytest.raises(DataError), atomic():
+            rows_of("SELECT 1 / %s", [0])
+        with atomic():
+            rows_of(NAME, ["Asha", user.pk])
+    assert first_name() == "Asha"
+
+
+def test_what_cannot_be_prepared_is_an_error_each_time(user):
+    for _ in range(2):
+        with pytest.raises(Error), atomic():
+            rows_of("SELECT nothing FROM nowhere WHERE id = %s", [1])
+    assert rows_of(NAME, ["Asha", user.pk])
+
+
+def test_one_without_a_statement_is_not_begun(user):
+    with atomic():
+        pass
+    with pytest.raises(ZeroDivisionError), atomic():
+        raise ZeroDivisionError
+    if connection.vendor == "postgresql":
+        assert connection.connection.info.transaction_status.name == "IDLE"
+
+
+def test_the_lock_of_a_first_statement_is_held_until_the_end(user):
+    if connection.vendor == "sqlite":
+        return  # it locks the file
+    with atomic():
+        rows_of("SELECT id FROM users_userprofile WHERE id = %s FOR UPDATE", [user.pk])
+        assert rows_of("SELECT count(*) FROM pg_locks WHERE mode = %s", ["RowShareLock"])[0][0] >= 1
+        assert connection.connection.info.transaction_status.name == "INTRANS"
+    assert connection.connection.info.transaction_status.name == "IDLE"
