@@ -17,6 +17,8 @@ environment, else .venv, else python3 on PATH. One answer that is an error ends 
   --growth           instead: payments and lists with 1,000 wallets and with a million
   --outside          instead: how payments and health checks fare while gateway, database, cache or clients hang, each
                      for --seconds (cache only where there is a redis-server)
+  --bill             instead: what each layer takes of a transfer, a balance, a page of history and a login, in
+                     instructions (by valgrind, on x86-64) and microseconds
   --large-wallets N  wallets of the large database, 1,000,000 by default
   --large-rows N     rows of its ledger, 10,000,000 by default
   --json FILE        write the result as JSON too

@@ -107,7 +107,10 @@ class Person:
             assert self.post("/wallet/credit/", {"amount": money}).status == 200
 
     def post(self, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
-        return self.live.post(path, body, self.token, key)
+        """Who is told that nothing was changed and to come again, comes again: a machine may be slow."""
+        while (answer := self.live.post(path, body, self.token, key)).code == "server_busy":
+            time.sleep(0.1)
+        return answer
 
     def money(self) -> tuple[str, str]:
         """The balance, and how much of it can be spent."""
