@@ -1,4 +1,4 @@
-"""Where the time of a request goes: each layer's instructions and microseconds, those of the layers below it among them."""
+"""Where the time of a request goes: the instructions and microseconds of each layer, with those of the layers below it."""
 
 import json
 import re
