@@ -1,4 +1,4 @@
-"""Where the time of a request goes: the instructions and microseconds of each layer, with those of the layers below it."""
+"""Where the time of a request goes: instructions and microseconds of each layer, those of the layers below included."""
 
 import json
 import re
