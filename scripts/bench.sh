@@ -17,6 +17,8 @@ environment, else .venv, else python3 on PATH. One answer that is an error ends 
   --growth           instead: payments and lists with 1,000 wallets and with a million
   --outside          instead: how payments and health checks fare while gateway, database, cache or clients hang, each
                      for --seconds (cache only where there is a redis-server)
+  --peers            instead: transfers and balances beside the same contract by FastAPI and by Fastify, which it installs
+                     (from PyPI and npm) beside scripts/bench/peers
   --bill             instead: what each layer takes of a transfer, a balance, a page of history and a login, in
                      instructions (by valgrind, on x86-64) and microseconds
   --large-wallets N  wallets of the large database, 1,000,000 by default

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import bill, chart, growth, outside, report, throughput
+from scripts.bench import beside, bill, chart, growth, outside, report, throughput
 from scripts.bench.load import LONGEST_SECONDS, Failed
 
 
 def main() -> None:
     parser = arguments()
     options = parser.parse_args()
-    if options.only and (options.growth or options.outside or options.bill):
-        parser.error("--only does not go with --growth, --outside and --bill")
+    if options.only and (options.growth or options.outside or options.bill or options.peers):
+        parser.error("--only does not go with --growth, --outside, --peers and --bill")
     if options.chart and (options.outside or options.bill):
         parser.error("there is no chart of --outside and of --bill")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,6 +36,8 @@ def main() -> None:
 def _measure(options: Namespace) -> dict[str, Any]:
     if options.bill:
         return bill.measure(options)
+    if options.peers:
+        return beside.measure(options)
     if options.growth:
         return growth.measure(options)
     return outside.measure(options) if options.outside else throughput.measure(options)
@@ -52,6 +54,7 @@ def arguments() -> ArgumentParser:
     kind.add_argument("--growth", action="store_true")
     kind.add_argument("--outside", action="store_true")
     kind.add_argument("--bill", action="store_true")
+    kind.add_argument("--peers", action="store_true")
     parser.add_argument("--large-wallets", type=_from_to(growth.SMALL[0], 10**7), default=1_000_000)
     parser.add_argument("--large-rows", type=_from_to(growth.SMALL[1], 10**8), default=10_000_000)
     parser.add_argument("--json", type=Path)
