@@ -7,15 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import F
 from django.utils import timezone
 
+from lokanetra.prepared import rows_of
 from users.exceptions import TooManyRequests
 from users.models import Counter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
 LONGEST_KEY = 128
+UNCOUNT = """
+    UPDATE users_counter SET count = count - 1 WHERE name = %s AND key = %s AND window_start = %s AND count > 0
+    RETURNING count
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
 def give_back(hits: Sequence[Hit]) -> None:
     """Uncount what did not happen after all."""
     for hit in hits:
-        _rows(hit).filter(count__gt=0).update(count=F("count") - 1)
+        rows_of(UNCOUNT, _key_of(hit))
 
 
 def hits(limit: Limit, key: str) -> int:
@@ -100,12 +104,13 @@ def _count(hit: Hit) -> int:
 
 def _upsert(update: str, hit: Hit, *values: int) -> int | None:
     """One statement that inserts a counter or changes the one that is there; its count, None if it was left alone."""
-    window_start = connection.ops.adapt_datetimefield_value(hit.window_start)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
-            f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",
-            [hit.name, hit.key, window_start, *values],
-        )
-        row = cursor.fetchone()
-    return row[0] if row else None
+    found = rows_of(
+        "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
+        f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",
+        [*_key_of(hit), *values],
+    )
+    return found[0][0] if found else None
+
+
+def _key_of(hit: Hit) -> list[Any]:
+    return [hit.name, hit.key, connection.ops.adapt_datetimefield_value(hit.window_start)]

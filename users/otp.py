@@ -11,6 +11,7 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -20,7 +21,7 @@ from django.utils import timezone
 
 from users import accounts, limits, phones, sms, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable
-from users.limits import Limit
+from users.limits import Hit, Limit
 from users.models import OTP, UserProfile
 
 logger = logging.getLogger(__name__)
@@ -70,11 +71,12 @@ def send(*, phone_number: str, address: str) -> Sent:
     """
     _check_region(phone_number)
     caller = f"{phone_number} {address}"
-    taken = limits.take(_send_limits(phone_number, address, caller))
-    cooldown = _cooldown(caller)
-    limits.pause(caller, cooldown, taken)
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-    otp = _store(phone_number, code)
+    with atomic():  # one commit for all that must be there before the gateway hears of it
+        taken = limits.take(_send_limits(phone_number, address, caller))
+        cooldown = _cooldown(caller)
+        limits.pause(caller, cooldown, taken)
+        otp = _store(phone_number, code)
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
@@ -82,8 +84,9 @@ def send(*, phone_number: str, address: str) -> Sent:
         limits.give_back(taken)
         limits.resume(caller)
         raise
-    OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
-    limits.take([(SENT, "all")])
+    with atomic():
+        OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
+        limits.take([(SENT, "all")])
     logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
     return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
@@ -95,18 +98,30 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
     caller = f"{phone_number} {address}"
-    guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
-    matching = _matching(phone_number, code)
-    with atomic():
-        user = _use(*matching) if matching else None
-        pair = tokens.issue(user) if user else None
-    if user is None or pair is None:
+    with atomic():  # the guess counts, whatever becomes of it
+        guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+        matching = _matching(phone_number, code)
+    try:
+        user, pair = _log_in(guesses, *matching) if matching else _refuse()
+    except OTPInvalid:
         logger.info("login of …%s failed", phone_number[-2:])
-        raise OTPInvalid
+        raise
     logger.info("login of user %s", user.pk)
+    return user, pair
+
+
+@atomic
+def _log_in(guesses: list[Hit], otp: OTP, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
+    """The guess was none. Counters are locked before the code, as where the guess was counted, or the two deadlock."""
     limits.give_back(guesses)
+    user = _use(otp, bound_to) or _refuse()
+    pair = tokens.issue(user)
     limits.take([(VERIFIED, "all")])
     return user, pair
+
+
+def _refuse() -> NoReturn:
+    raise OTPInvalid
 
 
 def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:

@@ -289,7 +289,7 @@ def test_known_unknown_and_deactivated_numbers_get_the_same(asha, ravi, gateway)
         with CaptureQueriesContext(connection) as queries:
             sent = send(phone)
         answers.append((sent.status_code, sent.json() | {"phone_number": None}))
-        statements.append([query["sql"].split()[:3] for query in queries])
+        statements.append([query["sql"].split()[:3] for query in queries if "SAVEPOINT" not in query["sql"]])
     assert answers == [(201, {"phone_number": None, "expires_in": 300, "resend_after": 0})] * 3
     assert statements[0] == statements[1] == statements[2]
     assert len(gateway.received) == 3
