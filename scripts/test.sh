@@ -6,8 +6,8 @@ usage() {
     cat <<'TEXT'
 Usage: scripts/test.sh [PYTEST ARGUMENTS]
 
-Makes .venv, installs what changed, and runs the suite twice, in one process more than there are cores (but four at
-most), each with a database of its own: many tests wait for a server of theirs. For instance:
+Makes .venv, installs what changed, and runs the suite twice, in as many processes as there are cores (but four at
+most), each with a database of its own. For instance:
 
   scripts/test.sh                              everything
   scripts/test.sh -n 0 --pdb wallet            in one process, for a debugger
@@ -35,12 +35,11 @@ PATH=$PATH:/usr/sbin has nginx || echo "Without nginx the rolling restart behind
 has sqlite3 || echo "Without sqlite3 the backup of SQLite is left out."
 has systemd-analyze || echo "Without systemd-analyze the check of the units is left out."
 
-processes=$(($(getconf _NPROCESSORS_ONLN) + 1))
 for database in ${DATABASES:-sqlite postgresql}; do
     echo "== $database"
     once=()
     if [ "$database" = sqlite ] && [ -z "${DATABASES:-}" ]; then
         once=(-m "not once")
     fi
-    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest -n "$processes" --maxprocesses 4 "${once[@]}" "$@"
+    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest -n auto --maxprocesses 4 "${once[@]}" "$@"
 done
