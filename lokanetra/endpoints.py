@@ -122,7 +122,7 @@ class Contract:
 
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
-        parameters = request.query_params if request.META["QUERY_STRING"] else NOTHING
+        parameters = request.query_params if request.META.get("QUERY_STRING") else NOTHING
         if self.parameters and parameters:
             refuse_parameters(parameters, self.parameters | self.passed_over)
         arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(parameters)

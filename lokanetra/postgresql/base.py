@@ -122,10 +122,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _commit(self) -> None:
         if not self.begins:
             super()._commit()  # type: ignore[misc]
+            self.begins = not self.autocommit
 
     def _rollback(self) -> None:
         if not self.begins:
             super()._rollback()  # type: ignore[misc]
+            self.begins = not self.autocommit
 
     def close_if_unusable_or_obsolete(self) -> None:
         """After an error the connection is given up: a plan that a migration made stale would fail again and again."""

@@ -75,6 +75,20 @@ def test_one_without_a_statement_is_not_begun(user):
         assert connection.connection.info.transaction_status.name == "IDLE"
 
 
+def test_without_autocommit_the_next_one_begins_where_one_ends(user):
+    if connection.vendor == "sqlite":
+        return  # its driver sees to that
+    connection.set_autocommit(False)
+    try:
+        rows_of(NAME, ["Asha", user.pk])
+        connection.commit()
+        rows_of(NAME, ["Ravi", user.pk])
+        connection.rollback()
+    finally:
+        connection.set_autocommit(True)
+    assert first_name() == "Asha"
+
+
 def test_the_lock_of_a_first_statement_is_held_until_the_end(user):
     if connection.vendor == "sqlite":
         return  # it locks the file
