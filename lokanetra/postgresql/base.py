@@ -98,6 +98,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return cursor.fetchall()
         self.close_if_health_check_failed()
         self.ensure_connection()
+        super().validate_no_broken_transaction()
         begins, self.begins = self.begins, False
         with self.wrap_database_errors:
             return self.statements.rows(statement, values, begins)
@@ -108,11 +109,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _set_autocommit(self, autocommit: bool) -> None:
         self.begins = not autocommit
 
-    def _cursor(self, name: str | None = None) -> Any:
-        self._begin()
-        return super()._cursor(name)  # type: ignore[misc]
-
-    def _begin(self) -> None:
+    def validate_no_broken_transaction(self) -> None:
+        """Cursors ask before each statement, those too that are older than the transaction."""
+        super().validate_no_broken_transaction()
         if self.begins:
             self.begins = False
             self.ensure_connection()

@@ -89,6 +89,13 @@ def test_without_autocommit_the_next_one_begins_where_one_ends(user):
     assert first_name() == "Asha"
 
 
+def test_a_cursor_that_is_older_than_the_transaction_is_in_it(user):
+    with connection.cursor() as cursor, pytest.raises(ZeroDivisionError), atomic():
+        cursor.execute("UPDATE users_userprofile SET first_name = 'Asha'")
+        raise ZeroDivisionError
+    assert first_name() == ""
+
+
 def test_the_lock_of_a_first_statement_is_held_until_the_end(user):
     if connection.vendor == "sqlite":
         return  # it locks the file
