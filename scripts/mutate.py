@@ -1,0 +1,205 @@
+"""Makes one small change after the other to the modules that guard money and logins, and tells which no test notices.
+
+Copies of the tree are changed, never the tree. A change that cannot matter stands in `mutate.toml`, with the reason.
+What is read by people or by the type checker is left alone: texts, annotations and assertions.
+
+mutmut passes over decorated functions, which all services are; cosmic-ray drops no statement, argument or call of a
+chain, which is how a rule is lost. So the changes are made here.
+"""
+
+import ast
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from difflib import ndiff
+from importlib.util import cache_from_source
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+EQUAL = ROOT / "scripts/mutate.toml"
+LEAST_SCORE = 95  # per cent
+SUMMARY = "Makes small changes to the modules that guard money and logins, and tells which no test notices."
+LEFT_OUT = (".git", ".venv", ".drill", ".static", ".hypothesis", ".*_cache", "__pycache__", "*.sqlite3*")
+
+# What is run for each module, the quickest first: most changes are noticed at once.
+NAMES = "transfer credit_and_debit holds limits refunds reversal requests idempotency by_phone own_wallet races times"
+WALLET = [f"wallet/tests/test_{name}.py" for name in f"{NAMES} console_actions expire_holds faults".split()]
+TESTS = {f"wallet/{name}.py": WALLET for name in ("ledger", "rules", "holds", "refunds", "limits")}
+TESTS["users/otp.py"] = ["users/tests/test_otp.py", "users/tests/test_codes_change_hands.py"]
+TESTS["users/tokens.py"] = ["users/tests/test_tokens.py"]
+TESTS["users/permissions.py"] = ["lokanetra/tests/test_access.py", "users/tests/test_groups.py"]
+
+PAIRS: list[tuple[type, type]] = [
+    (ast.Eq, ast.NotEq),
+    (ast.Lt, ast.LtE),
+    (ast.Gt, ast.GtE),
+    (ast.Is, ast.IsNot),
+    (ast.In, ast.NotIn),
+]
+PAIRS += [(ast.Add, ast.Sub), (ast.Mult, ast.FloorDiv), (ast.BitOr, ast.BitAnd)]
+OTHER: dict[type, type] = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])} | {ast.Pow: ast.Mult}
+
+
+class Mutant(NamedTuple):
+    """A changed module. `within` is the function or class of the change."""
+
+    module: str
+    within: str
+    was: str
+    becomes: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.within}\n  - {self.was}\n  + {self.becomes}"
+
+
+def mutants(module: str, source: str) -> list[Mutant]:
+    """All changes of a module, in the order of its lines."""
+    raw = source.encode()
+    starts = [0, *accumulate(map(len, raw.splitlines(keepends=True)))]
+    edits = {edit: getattr(top, "name", "") for top in ast.parse(source).body for edit in _edits(top, raw, starts)}
+    return [_mutant(module, within, raw, *edit) for edit, within in sorted(edits.items())]
+
+
+def _mutant(module: str, within: str, raw: bytes, start: int, end: int, new: str) -> Mutant:
+    text = (raw[:start] + new.encode() + raw[end:]).decode()
+    diff = list(ndiff(raw.decode().splitlines(), text.splitlines()))
+    was, becomes = (" ".join(line[2:].strip() for line in diff if line[0] == sign) for sign in "-+")
+    return Mutant(module, within, was, becomes, raw[:start].count(b"\n") + 1, text)
+
+
+def _edits(node: Any, raw: bytes, starts: list[int]) -> Iterator[tuple[int, int, str]]:
+    """From which byte to which, and what stands there instead."""
+
+    def span(of: Any) -> tuple[int, int]:
+        return starts[of.lineno - 1] + of.col_offset, starts[of.end_lineno - 1] + of.end_col_offset
+
+    if isinstance(node, (ast.Assert, ast.JoinedStr)):
+        return
+    yield from ((*span(node), new) for new in _replaced(node))
+    for decorator in getattr(node, "decorator_list", []):
+        yield span(decorator)[0] - 1, span(decorator)[1], ""
+    for keyword in getattr(node, "keywords", []):
+        yield span(keyword)[0], re.compile(rb"\s*,?").match(raw, span(keyword)[1]).end(), ""  # type: ignore[union-attr]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
+        yield span(node.func.value)[1], span(node)[1], ""
+    for condition in [getattr(node, "test", None), *getattr(node, "ifs", [])]:
+        if isinstance(condition, (ast.Name, ast.Attribute, ast.Call, ast.NamedExpr)):
+            yield *span(condition), f"not ({ast.unparse(condition)})"
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and name not in ("annotation", "returns"):
+                yield from _edits(child, raw, starts)
+
+
+def _replaced(node: ast.AST) -> Iterator[str]:
+    """What stands in the place of a node."""
+    match node:
+        case ast.Compare(ops=[op]):
+            yield ast.unparse(ast.Compare(node.left, [OTHER[type(op)]()], node.comparators))
+        case ast.BoolOp(op, values):
+            for value in values:
+                rest = [other for other in values if other is not value]
+                yield f"({ast.unparse(ast.BoolOp(op, rest) if rest[1:] else rest[0])})"
+        case ast.BinOp(left, op, right) if type(op) in OTHER:
+            yield f"({ast.unparse(ast.BinOp(left, OTHER[type(op)](), right))})"
+        case ast.AugAssign(target, op, value) if type(op) in OTHER:
+            yield ast.unparse(ast.AugAssign(target, OTHER[type(op)](), value))
+        case ast.UnaryOp(op=ast.Not()):
+            yield f"({ast.unparse(node.operand)})"
+        case ast.Constant(value=bool(value)):
+            yield str(not value)
+        case ast.Constant(value=int(value)):
+            yield str(value + 1)
+    is_set = isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Attribute, ast.Subscript))
+    if (
+        isinstance(node, (ast.Raise, ast.AugAssign))
+        or is_set
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+    ):
+        yield "pass"
+
+
+def equal() -> list[tuple[str, ...]]:
+    told = tomllib.loads(EQUAL.read_text()).get("equal", [])
+    return [(one["module"], one["within"], one["was"], one["becomes"]) for one in told]
+
+
+def chosen(module: str, options: Namespace) -> list[Mutant]:
+    found = [one for one in mutants(module, (ROOT / module).read_text()) if one[:4] not in equal()]
+    drawn = found if options.all else random.Random(options.seed).sample(found, min(options.most, len(found)))
+    return sorted(drawn, key=lambda one: (one.line, one.becomes))
+
+
+def passes(folder: str, tests: list[str], seconds: float | None = None) -> bool:
+    """Whether the tests pass. Those that take far longer than they should do not."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
+    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | {
+        "TEST_DATABASE": "sqlite"
+    }
+    try:
+        return not subprocess.run(command, cwd=folder, env=environ, capture_output=True, timeout=seconds).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def survives(mutant: Mutant, folder: str, seconds: float) -> bool:
+    file = Path(folder, mutant.module)
+    whole = file.read_text()
+    Path(cache_from_source(str(file))).unlink(missing_ok=True)  # it is told from another by second and size alone
+    file.write_text(mutant.text)
+    try:
+        return passes(folder, TESTS[mutant.module], seconds)
+    finally:
+        file.write_text(whole)
+
+
+def survivors(module: str, found: list[Mutant]) -> list[Mutant]:
+    began, alive = time.monotonic(), []
+    with TemporaryDirectory(prefix="lokanetra-mutate-") as folder:
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+        if not passes(folder, TESTS[module]):
+            sys.exit(f"mutate.py: the tests of {module} fail as it is")
+        patience = 60 + 5 * (time.monotonic() - began)
+        for count, mutant in enumerate(found, 1):
+            alive += [mutant] if survives(mutant, folder, patience) else []
+            print(f"\r{module}: {count} of {len(found)}, {len(alive)} alive ", end="", file=sys.stderr, flush=True)
+    print(*alive, f"{module}: {len(found) - len(alive)} of {len(found)} noticed", sep="\n", flush=True)
+    return alive
+
+
+def arguments() -> ArgumentParser:
+    parser = ArgumentParser("mutate.py", description=f"{SUMMARY} Ends with status 1 below {LEAST_SCORE} %.")
+    parser.add_argument(
+        "--module", action="append", choices=TESTS, metavar="FILE", help=f"of {', '.join(TESTS)}; all by default"
+    )
+    parser.add_argument("--most", type=int, default=40, help="changes of a module, drawn by the seed (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="%(default)s by default")
+    parser.add_argument("--all", action="store_true", help="every change: this takes hours")
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    print("every change" if options.all else f"at most {options.most} changes of a module, seed {options.seed}")
+    found = {module: chosen(module, options) for module in options.module or TESTS}
+    tried = sum(map(len, found.values()))
+    alive = sum(len(survivors(module, some)) for module, some in found.items())
+    score = 100 * (tried - alive) / tried
+    print(f"score: {score:.1f} %")
+    sys.exit(score < LEAST_SCORE)
+
+
+if __name__ == "__main__":
+    main()
