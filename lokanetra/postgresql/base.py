@@ -84,7 +84,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
         if postgresql.serving:
             self.limit_silence(connection)
-        connection.autocommit = True  # `_begin` says when a transaction begins
+        connection.autocommit = True  # what begins a transaction stands below
         self.statements, self.begins = Statements(connection), False
         self.closed_by_server = poll()
         self.closed_by_server.register(connection.fileno(), POLLIN)

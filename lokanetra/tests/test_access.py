@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from transactions import webhooks
 from transactions.models import Transaction
 from users import keys, otp, tokens
+from users.permissions import IsStaff, IsSuperuser
 from wallet import holds, payments, requests
 from wallet.models import Hold, Tier
 
@@ -294,6 +295,14 @@ def test_a_deactivated_member_of_staff_is_out(cast, as_user, person):
     user.save(update_fields=["is_active"])
     for client in (by_token, by_session):
         assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS + HOLD_ROWS} == {401}
+
+
+def test_who_is_inactive_is_no_staff_however_he_came_in(staff, boss):
+    for user, permission in ((staff, IsStaff()), (boss, IsSuperuser())):
+        request = SimpleNamespace(user=user)
+        assert permission.has_permission(request, None)
+        user.is_active = False
+        assert not permission.has_permission(request, None)
 
 
 def signed_in(user):

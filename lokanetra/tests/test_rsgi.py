@@ -1,12 +1,15 @@
 """What the production server makes of a request before Django sees it."""
 
+import asyncio
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.http import Http404
+from django.http import Http404, StreamingHttpResponse
+from granian.rsgi import ProtocolClosed
 
-from lokanetra import rsgi
+from lokanetra import rsgi, slots
 
 
 class Headers:
@@ -74,3 +77,50 @@ def test_only_routes_without_parameters_are_remembered(rf):
         with pytest.raises(Http404):
             handler.resolve_request(rf.get(path))
     assert list(handler.matches) == ["/wallet/balance/"]
+
+
+class Client:
+    """Takes parts, so many."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, []
+
+    def response_stream(self, status: int, headers: Any) -> "Client":
+        return self
+
+    async def send_bytes(self, part: bytes) -> None:
+        if len(self.taken) == self.most:
+            raise ProtocolClosed
+        self.taken.append(part)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_parts_are_made_and_ended_in_a_slot_also_for_who_goes_away(monkeypatch, most):
+    in_slot: list[bool] = []
+
+    def look() -> None:
+        in_slot.append(getattr(slots.current, "lease", None) is not None)
+
+    def made() -> Iterator[bytes]:
+        try:
+            for part in (b"first", b"second"):
+                look()
+                yield part
+        finally:
+            look()
+
+    async def play(client: Client, response: StreamingHttpResponse) -> None:
+        reads = slots.Slots(asyncio.get_running_loop(), slots.Threads(), 1, connected=False)
+        monkeypatch.setattr(rsgi.application, "reads", reads, raising=False)
+        parts = rsgi.Parts(response)
+        await rsgi.application._stream(client, rsgi.Answer(200, [], parts=parts), parts)
+
+    client, response = Client(most), StreamingHttpResponse(made())
+    if most < 2:
+        with pytest.raises(ProtocolClosed):
+            asyncio.run(play(client, response))
+    else:
+        asyncio.run(play(client, response))
+    assert client.taken == [b"first", b"second"][:most]
+    assert in_slot == [True] * min(most + 2, 3)
+    assert response.closed

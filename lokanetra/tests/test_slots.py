@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, active_count
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_a_slot_comes_back_whatever_becomes_of_its_connection_meanwhile(with_slo
         assert one.free == own
 
     with_slots(1, play)
+
+
+@pytest.mark.parametrize("work", [lambda: None, lambda: 1 // 0], ids=["whole", "with a fault"])
+def test_a_connection_is_looked_at_before_another_request_gets_it(with_slots, monkeypatch, work):
+    looked_at: list[str] = []
+
+    async def play(one: Slots) -> None:
+        monkeypatch.setattr(one.free[0], "close_if_unusable_or_obsolete", lambda: looked_at.append("before"))
+        with suppress(ZeroDivisionError):
+            await one.run(work)
+        await one.run(lambda: looked_at.append("next"))
+
+    with_slots(1, play)
+    assert looked_at == ["before", "next", "before"]
 
 
 def test_each_slot_has_a_connection_of_its_own_and_lends_it_to_one_thread_at_a_time(with_slots):

@@ -5,6 +5,7 @@ from decimal import Decimal
 from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import IntegrityError, connection
 from django.utils import timezone
@@ -49,6 +50,14 @@ def v1_row(kind, sender, receiver, amount, balances, moment, user, request=None,
     moment = connection.ops.adapt_datetimefield_value(moment)
     key = (request.key, request.hash) if request else (None, None)
     run(ROW, kind, sender, receiver, amount, *balances, "", moment, user, *key, reverses)
+
+
+def test_the_migrations_make_what_the_models_say():
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    for model in apps.get_models():
+        with connection.cursor() as cursor:
+            made = connection.introspection.get_constraints(cursor, model._meta.db_table)
+        assert {index.name for index in model._meta.indexes} <= made.keys()
 
 
 def test_keys_balances_and_reversals_come_along_and_what_moved_is_counted(asha, ravi, boss):

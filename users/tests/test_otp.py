@@ -20,7 +20,8 @@ from rest_framework.test import APIClient
 
 from lokanetra.logs import JSONFormatter
 from lokanetra.tests.live import at_once
-from users import accounts, sms
+from users import accounts, limits, otp, sms
+from users.exceptions import TooManyRequests
 from users.models import OTP, Counter, Login, UserProfile
 from wallet.models import Wallet
 
@@ -203,6 +204,13 @@ def test_a_new_code_has_its_own_five_tries():
 def test_a_code_works_once():
     code = code_for()
     assert [outcome(verify(code)) for _ in range(2)] == [LOGGED_IN, INVALID]
+
+
+def test_a_used_code_is_not_looked_at_again():
+    code = code_for()
+    for _ in range(2):
+        verify(code)
+    assert OTP.objects.get().attempts == 1
 
 
 def test_a_try_counts_on_the_code_that_it_is_compared_with(monkeypatch):
@@ -435,6 +443,20 @@ def test_a_caller_fails_twenty_times_an_hour(settings, clock, caps):
     clock.forward(minutes=59)
     assert outcome(verify(code_for())) == LOGGED_IN
     assert not UserProfile.objects.filter(is_active=False).exists()
+
+
+def test_what_is_given_back_twice_counts_for_nothing_and_not_for_less():
+    taken = limits.take([(otp.SENT, "all")])
+    for _ in range(2):
+        limits.give_back(taken)
+    assert Counter.objects.get().count == 0
+
+
+def test_what_one_limit_refuses_counts_towards_none():
+    most = limits.Limit("most", 0, otp.DAY)
+    with pytest.raises(TooManyRequests):
+        limits.take([(otp.SENT, "all"), (most, "all")])
+    assert limits.hits(otp.SENT, "all") == limits.hits(most, "all") == 0
 
 
 def test_spelling_a_number_otherwise_resets_no_count_of_failures(clock):

@@ -358,6 +358,15 @@ def test_whoever_is_out_is_out_everywhere(boss, as_user, method, path, body, out
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
 
 
+@pytest.mark.parametrize("path", PAYMENTS)
+def test_who_is_merely_marked_inactive_is_not_even_told_a_first_receipt(asha, ravi, as_user, path):
+    client, body = as_user(asha), BODIES[0] if path == "/wallet/transfer/" else {"amount": "1.00"}
+    pay = lambda: client.post(path, body, format="json", HTTP_IDEMPOTENCY_KEY="lunch")  # noqa: E731
+    assert pay().status_code == 200
+    accounts.change(asha, is_active=False)
+    assert problem(pay()) == NOT_VALID
+
+
 def test_a_token_that_was_used_before_ends_with_its_time(asha, as_user, monkeypatch):
     client = as_user(asha)
     assert client.get("/wallet/balance/").status_code == 200

@@ -9,11 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import InternalError, NotSupportedError, OperationalError, ProgrammingError, connection
+from django.db import IntegrityError, InternalError, NotSupportedError, OperationalError, ProgrammingError, connection
+from django.db.transaction import atomic
 
 from lokanetra.errors import ServerBusy
 from transactions.models import Outbox, Transaction
-from wallet import exceptions, holds, payments, refunds, requests, status
+from wallet import exceptions, faults, holds, payments, refunds, requests, status
 from wallet.models import Hold, Key, PaymentRequest, Tier, Wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,6 +173,50 @@ def test_a_conflict_that_stays_is_busy_after_three_tries(operations, kind):
         operations["transfer"]()
     assert len(tries) == 3
     assert isinstance(busy.value.__cause__, OperationalError)
+    assert state() == before
+
+
+WHY = {
+    "deadlock": conflict(CONFLICTS[0]),
+    "lock_timeout": conflict(CONFLICTS[1]),
+    "serialization": conflict(CONFLICTS[2]),
+}
+WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.InTheWay()}
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[str | float]:
+    """Why operations are repeated, and the longest pause (seconds) before each try."""
+    told: list[str | float] = []
+    monkeypatch.setattr("wallet.faults.metrics.retried", told.append)
+    monkeypatch.setattr("wallet.faults.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("wallet.faults.time.sleep", told.append)
+    return told
+
+
+@pytest.mark.parametrize("why", WHY)
+def test_before_each_further_try_is_a_longer_pause_and_its_reason_is_counted(operations, told, why):
+    def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "INSERT" in sql:
+            raise WHY[why]
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper), pytest.raises(ServerBusy):
+        operations["transfer"]()
+    assert told == [why, 0.05, why, 0.1]
+
+
+def test_another_connection_is_tried_without_a_pause_and_counted(operations, told, closed):
+    with fault_at(3, lost()):
+        operations["transfer"]()
+    assert told == ["connection"]
+
+
+def test_no_operation_is_part_of_a_transaction_that_may_yet_be_rolled_back(operations):
+    before = state()
+    for operation in operations.values():
+        with atomic(), pytest.raises(RuntimeError, match="durable"):
+            operation()
     assert state() == before
 
 

@@ -1,5 +1,6 @@
 """Two at once on one database, with committed rows: what is decided, is decided under the lock."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -302,6 +303,14 @@ def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss
     assert [sql for sql in locking if 'ORDER BY "wallet_wallet"."id" ASC' not in sql] == []
     if connection.vendor == "postgresql":
         assert [sql for sql in locking if 'FOR NO KEY UPDATE OF "wallet_wallet", "users_userprofile"' not in sql] == []
+
+
+def test_what_staff_set_on_a_wallet_is_all_that_is_written(asha, boss):
+    with CaptureQueriesContext(connection) as captured:
+        status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen")
+        status.set_tier(user_id=boss.pk, wallet_id=asha.wallet.pk, tier=None, reason="to see")
+    written = [query["sql"] for query in captured if query["sql"].startswith('UPDATE "wallet_wallet"')]
+    assert [re.findall(r'"(\w+)" =', sql.split(" WHERE ")[0]) for sql in written] == [["status"], ["tier_id"]]
 
 
 def pay_once(payer: Any, receiver: Any) -> Any:
