@@ -13,7 +13,6 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
-from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
 from rest_framework.settings import api_settings
@@ -198,10 +197,6 @@ class ForBrowsers:
 
 
 class StaticFiles(ForBrowsers, WhiteNoiseMiddleware):
-    pass
-
-
-class Forgery(ForBrowsers, CsrfViewMiddleware):
     pass
 
 

@@ -85,9 +85,9 @@ MIDDLEWARE = [
     "lokanetra.middleware.Origins",
     "lokanetra.middleware.SlashMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "lokanetra.middleware.StaticFiles",
     "lokanetra.middleware.Sessions",
-    "lokanetra.middleware.Forgery",
     "lokanetra.middleware.Authentication",
     "lokanetra.middleware.Messages",
 ]
