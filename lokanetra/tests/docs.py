@@ -34,3 +34,12 @@ def prose(document: Path) -> str:
 def first_cells(markdown: str) -> list[str]:
     """What stands in the first column of all tables, their heads included."""
     return re.findall(r"^\| (.*?) \|", markdown, re.MULTILINE)
+
+
+def named_in(cells: list[str]) -> list[str]:
+    """What these cells name in backticks."""
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def settings_listed() -> set[str]:
+    return set(named_in(first_cells(section(OPERATIONS, "Settings"))))

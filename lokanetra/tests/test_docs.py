@@ -17,7 +17,18 @@ from rest_framework.exceptions import APIException
 from lokanetra import schema, urls  # noqa: F401  (with the map of the API, every error is defined)
 from lokanetra.env import BASE_DIR
 from lokanetra.errors import STATUS_CODES
-from lokanetra.tests.docs import API, DOCUMENTS, OPERATIONS, README, first_cells, prose, read, section
+from lokanetra.tests.docs import (
+    API,
+    DOCUMENTS,
+    OPERATIONS,
+    README,
+    first_cells,
+    named_in,
+    prose,
+    read,
+    section,
+    settings_listed,
+)
 
 APPS = ("lokanetra", "users", "wallet", "transactions")
 LONGEST_README = 180  # lines: what is read in ten minutes, pictures and commands included
@@ -33,11 +44,6 @@ IS_NAMES = re.compile(r"(`[^`]+`(, | |$))+")
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 guides = pytest.mark.parametrize("document", DOCUMENTS[1:], ids=lambda path: path.name)
-
-
-def named_in(cells: list[str]) -> list[str]:
-    """What these cells name in backticks."""
-    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 # --- One home for each thing -------------------------------------------------------------------------
@@ -78,7 +84,7 @@ def test_every_error_code_is_in_the_table_and_no_other():
 
 
 def test_every_setting_is_in_the_table_and_no_other():
-    assert set(named_in(first_cells(section(OPERATIONS, "Settings")))) == environment()
+    assert settings_listed() == environment()
 
 
 def test_every_command_and_script_is_in_the_table_and_no_other():
