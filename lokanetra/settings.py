@@ -1,4 +1,4 @@
-"""Every setting, in sections, read from the environment and `.env`. README has the table of variables."""
+"""Every setting, in sections, read from the environment and `.env`. `scripts/docs/operations.md` has the table."""
 
 from datetime import timedelta
 

@@ -15,7 +15,7 @@ It installs nothing: it runs in the active virtual environment, else .venv, else
   WORKERS         processes, by default one per core
   DRAIN_SECONDS   how long it goes on after SIGTERM, while /readyz says no, 3 by default; 0 to stop listening at once
 
-README has the table of all settings.
+scripts/docs/operations.md has the table of all settings.
 TEXT
 }
 

@@ -13,7 +13,7 @@ It installs nothing: it runs in the active virtual environment, else .venv, else
 
   --once    does what is due now and ends, with status 1 if something failed; for cron
 
-README has the table of all settings.
+scripts/docs/operations.md has the table of all settings.
 TEXT
 }
 

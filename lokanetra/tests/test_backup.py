@@ -1,4 +1,4 @@
-"""What README says of backups: taken while payments go on, restored elsewhere, and served again."""
+"""What the documents say of backups: taken while payments go on, restored elsewhere, and served again."""
 
 import os
 import re
@@ -16,8 +16,8 @@ import pytest
 from django.db import connection
 
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import OPERATIONS, section
 from lokanetra.tests.live import Answer, Live, Postgres, free_port, program, wait_for
-from lokanetra.tests.test_readme import README
 
 # A folder to work in, and the variables there.
 Place = tuple[Path, dict[str, str]]
@@ -33,14 +33,13 @@ for forgery in ("UPDATE transactions_transaction SET amount = 1", "DELETE FROM t
 
 
 def blocks(vendor: str) -> list[str]:
-    """README's commands: those of a backup, and those of its restoring."""
-    section = README.partition("\n### Backup and restore\n")[2].partition("\n## ")[0]
-    found = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    """The commands of the documents: those of a backup, and those of its restoring."""
+    found = re.findall(r"```bash\n(.*?)```", section(OPERATIONS, "Backup and restore"), re.DOTALL)
     return found[:2] if vendor == "postgresql" else found[2:]
 
 
 def run(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """README's commands, as if the product and its database were in this folder."""
+    """Commands of the documents, as if the product and its database were in this folder."""
     script = script.replace("python manage.py", f"{sys.executable} {BASE_DIR}/manage.py")
     command = ["bash", "-euo", "pipefail", "-c", script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.management import get_commands
 
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import settings_listed
 from lokanetra.tests.live import Live, Postgres, free_port, live_server, own_postgres, program, wait_for
-from lokanetra.tests.test_readme import settings_listed
 
 DEPLOY = BASE_DIR / "scripts" / "deploy"
 HOME = "/srv/lokanetra"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import OPERATIONS, section
 from scripts.drill import clients, cluster, report
 from scripts.drill.__main__ import arguments
 from scripts.drill.accounting import Accounts, account
@@ -27,9 +28,8 @@ def usage() -> str:
 
 
 @pytest.fixture(scope="module")
-def section() -> str:
-    readme = (BASE_DIR / "README.md").read_text()
-    return re.search(r"\n### Beyond one machine\n(.*?)\n##+ ", readme, re.DOTALL)[1]
+def described() -> str:
+    return section(OPERATIONS, "Beyond one machine")
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +53,16 @@ def test_an_option_that_cannot_be_is_refused(wrong, capsys):
     assert (ended.value.code, "error: " in capsys.readouterr().err) == (2, True)
 
 
-def test_readme_tells_of_every_scenario_and_no_other(section):
-    table = section[section.index("| what fails") :]
+def test_the_documents_tell_of_every_scenario_and_no_other(described):
+    table = described[described.index("| what fails") :]
     told = [row.split(" | ")[0].strip("| ") for row in table.splitlines()[2:] if row.startswith("|")]
     assert told == [one.title for one in SCENARIOS.values() for _ in range(one.times)] + ["all"]
 
 
-def test_readme_has_the_settings_of_patroni_that_the_drill_has(section, patroni):
+def test_the_documents_have_the_settings_of_patroni_that_the_drill_has(described, patroni):
     wanted = patroni["bootstrap"]["dcs"]
     wanted |= wanted["postgresql"] | wanted["postgresql"]["parameters"]
-    told = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", section, re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", described, re.MULTILINE))
     assert len(told) >= 8
     assert told == {name: yaml.safe_dump(wanted[name]).split()[0] for name in told}
 

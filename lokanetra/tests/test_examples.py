@@ -1,4 +1,4 @@
-"""The servers of others in README, as the processes that they are, against the production server and its worker."""
+"""The servers of others in the documents, as processes, against the production server and its worker."""
 
 import json
 import re
@@ -19,15 +19,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import API, read
 from lokanetra.tests.live import Live, free_port, program, wait_for
 from transactions import signatures
 from transactions.tests.receivers import receiver
 
 pytestmark = pytest.mark.once
 
-README = (BASE_DIR / "README.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^`(\w+\.\w+)` [^\n]*:\n\n```\w+\n(.*?)^```$", README, re.DOTALL | re.MULTILINE))
+EXAMPLES = dict(re.findall(r"^`(\w+\.\w+)` [^\n]*:\n\n```\w+\n(.*?)^```$", read(API), re.DOTALL | re.MULTILINE))
 # The examples wait for long; these tests do not.
 IMPATIENT = {"timeout=20": "timeout=1", "20_000": "1000", "time.sleep(pause)": "", "1000 * pause": "0"}
 PHONES = {"py": "9870000001", "mjs": "9870000002"}
@@ -48,7 +47,7 @@ def command(name: str, folder: Path, edit: dict[str, str] | None = None) -> list
     return [interpreter, str(folder / name)]
 
 
-def test_the_example_stands_in_the_readme_in_both_languages():
+def test_the_example_stands_in_the_documents_in_both_languages():
     assert set(EXAMPLES) == {"credit.py", "credit.mjs", "shop.py", "shop.mjs"}
 
 
@@ -57,7 +56,7 @@ def test_the_example_stands_in_the_readme_in_both_languages():
 
 @pytest.fixture(scope="module")
 def api_key(live: Live) -> str:
-    """As README has it made."""
+    """As the documents have it made."""
     arguments = ["gateway", "--name", "backend", "--permission", "wallet.adjust_wallet"]
     return live.run(sys.executable, "manage.py", "create_key", *arguments).stdout.strip()
 

@@ -11,6 +11,7 @@ import pytest
 
 from lokanetra import metrics
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import OPERATIONS, section
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres, wait_for
 from transactions import figures
 
@@ -135,10 +136,9 @@ def test_what_is_drawn_and_told_of_is_counted(file):
     assert file == "alerts.yml" or {name for name in known if not any(name in drawn for drawn in names)} == set()
 
 
-def test_readme_has_every_metric():
+def test_the_documents_have_every_metric():
     names = {metric.name for metric in metrics.registry.collect()} | set(metrics.FIGURES) | {"lokanetra_database_up"}
-    section = (BASE_DIR / "README.md").read_text().split("### Watching")[1].split("\n### ")[0]
-    assert set(re.findall(r"^\| `(lokanetra_\w+)`", section, re.M)) == {
+    assert set(re.findall(r"^\| `(lokanetra_\w+)`", section(OPERATIONS, "Watching"), re.M)) == {
         name + ("_total" if name in ("lokanetra_refusals", "lokanetra_payments", "lokanetra_retries") else "")
         for name in names
     }

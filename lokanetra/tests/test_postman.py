@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import API, section
 from lokanetra.tests.live import development_server, program
 
 FOLDER = BASE_DIR / "scripts" / "postman"
@@ -60,8 +61,8 @@ def test_the_environment_names_what_the_collection_uses_and_keeps_and_no_more():
     assert set(values) == used == given | kept
 
 
-def test_readme_runs_the_newman_that_is_tested():
-    assert f"npx {NEWMAN} run " in (BASE_DIR / "README.md").read_text(encoding="utf-8")
+def test_the_documents_run_the_newman_that_is_tested():
+    assert f"npx {NEWMAN} run " in section(API, "Postman and its like")
 
 
 @pytest.mark.once

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rest_framework.test import APIClient
 
-from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import README, read
 from lokanetra.tests.live import Live, development_server
 
 
@@ -112,7 +112,7 @@ def test_a_superuser_with_a_phone_logs_in_as_an_admin(live: Live):
 
 
 def test_the_flow_in_the_readme_works_as_it_is_pasted(tmp_path):
-    flow = re.search(r"```bash\n(api=.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)[1]
+    flow = re.search(r"```bash\n(api=.*?)```", read(README), re.DOTALL)[1]
     with development_server(tmp_path) as server:
         pasted = flow.replace("127.0.0.1:8000", server.address)
         done = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True)

@@ -90,7 +90,7 @@ def _complaints(one: dict[str, Any]) -> list[str]:
 
 
 def text(result: dict[str, Any]) -> str:
-    """A table in Markdown, fit for README."""
+    """A table in Markdown, fit for the documents."""
     lines = [row(HEADS), "|" + "---|" * len(HEADS)]
     lines += [row(_cells(one)) for one in result["scenarios"]]
     total = result["total"]
