@@ -13,6 +13,7 @@ from django.core.paginator import InvalidPage, Paginator
 from django.db.models import CharField, Field, Model, QuerySet, TextField
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -20,6 +21,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.sites import UnfoldAdminSite
+from unfold.views import ChangeList
 
 from lokanetra.filters import Moment
 from lokanetra.pagination import MAX_ROWS, counted
@@ -53,6 +55,11 @@ def when(moment: datetime) -> str:
     return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", "%H:%M"))
 
 
+def to_the_second(moment: datetime) -> str:
+    """In one line."""
+    return f"{timezone.localtime(moment):%Y-%m-%d\N{NO-BREAK SPACE}%H:%M:%S}"
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar, as far as the user may see it."""
     models = {model["object_name"]: model for app in site.get_app_list(request) for model in app["models"]}
@@ -67,6 +74,14 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 def documentation(request: HttpRequest) -> str:
     """Where the console's link to the outside leads."""
     return reverse("swagger")
+
+
+def style(request: HttpRequest) -> str:
+    return static("console.css")
+
+
+def script(request: HttpRequest) -> str:
+    return static("console.js")
 
 
 def link(row: Model, text: Any) -> str:
@@ -110,6 +125,17 @@ class CappedPaginator(Paginator):
     def count(self) -> int:
         rows: Any = self.object_list
         return counted(rows, MAX_ROWS) if isinstance(rows, QuerySet) else len(rows)
+
+
+class Found(ChangeList):
+    """Of a list that shows everything, the title does not offer to show everything."""
+
+    full_result_count: int | None
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
 
 
 class StrictRange:
@@ -159,6 +185,9 @@ class ConsoleAdmin(ModelAdmin):
         if isinstance(db_field, (CharField, TextField)):
             field.validators.append(one_line)
         return field
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Found
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""

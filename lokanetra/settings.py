@@ -194,6 +194,10 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "transactions.front.page",
     "LOGIN": {"form": "users.forms.LoginForm"},
     "SIDEBAR": {"navigation": "lokanetra.admin.navigation"},
+    # Links on dark ground, lighter than Unfold has them: these can be read.
+    "COLORS": {"primary": {"500": "oklch(70% .19 305)"}},
+    "STYLES": ["lokanetra.admin.style"],
+    "SCRIPTS": ["lokanetra.admin.script"],
 }
 LOGIN_REDIRECT_URL = "admin:index"
 
@@ -228,6 +232,8 @@ USE_I18N = False
 # Whose days and months these are: those of filters, charts and the console. Times in JSON and in logs are UTC.
 TIME_ZONE = env.time_zone("TIME_ZONE", "Asia/Kolkata")
 USE_TZ = True
+# Of times that Django writes; the console's own are written alike.
+DATETIME_FORMAT = "d M Y H:i"
 # When the worker proves the books, in that zone.
 NIGHTLY_AT = env.time_of_day("NIGHTLY_AT", "02:30")
 

@@ -1,6 +1,6 @@
 """Accounts in the console: create, deactivate, assign a phone. Codes and logins are there to look at."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
@@ -12,13 +12,12 @@ from django.db.models import Q, QuerySet
 from django.forms import CharField, IntegerField, ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from lokanetra.actions import ActionForm, acting, answer, existing, show_secret
-from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, link
+from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, link, to_the_second
 from users import accounts, audit, keys, phones
 from users.exceptions import LastSuperuser
 from users.filters import PhoneFormField
@@ -198,6 +197,10 @@ class NewKeyForm(ModelForm):
     class Meta:
         model = ApiKey
         fields = ("name", "networks")
+        widgets: ClassVar = {
+            "name": UnfoldAdminTextInputWidget,
+            "networks": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        }
 
     def clean_account(self) -> str:
         name = self.cleaned_data["account"]
@@ -338,11 +341,12 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @display(description=TIME)
     def time(self, entry: LogEntry) -> str:
-        return f"{timezone.localtime(entry.action_time):%Y-%m-%d %H:%M:%S}"
+        return to_the_second(entry.action_time)
 
     @display(description="on")
     def thing(self, entry: LogEntry) -> str:
-        return f"{entry.content_type} {entry.object_repr}"
+        kind = entry.content_type.name if entry.content_type else ""
+        return entry.object_repr if entry.object_repr.startswith(kind) else f"{kind} {entry.object_repr}"
 
     @display(description="what")
     def what(self, entry: LogEntry) -> str:

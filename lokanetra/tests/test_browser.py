@@ -8,6 +8,7 @@ import pytest
 from lokanetra.tests.live import Development, development_server, program
 
 playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytestmark = pytest.mark.once
 PASSWORD = "correct horse"  # noqa: S105
 
@@ -17,9 +18,10 @@ from datetime import timedelta
 from decimal import Decimal
 from unittest.mock import patch
 from django.utils import timezone
-from transactions import volumes
+from transactions import volumes, webhooks
 from users import accounts
-from wallet import payments
+from users.models import UserProfile
+from wallet import holds, payments, requests
 asha, ravi = (accounts.create(phone_number=number) for number in ("+919999999999", "+919888888888"))
 real = timezone.now
 for days in range(14, -1, -1):
@@ -29,6 +31,10 @@ for days in range(14, -1, -1):
         payments.debit(user_id=ravi.pk, amount=Decimal("20.00"), remarks="Bus")
 for day in volumes.open_days():
     volumes.close(day)
+holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("75.00"), remarks="Room")
+requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("60.00"), remarks="Tickets")
+boss = UserProfile.objects.get(username="boss")
+webhooks.create(by=boss.pk, url="https://example.com/", types=["hold.captured"])
 """
 
 
@@ -183,9 +189,62 @@ def test_nothing_is_wider_than_the_screen(page, width):
         "/admin/transactions/transaction/",
         "/admin/users/userprofile/",
         "/admin/users/userprofile/2/change/",
+        "/admin/users/apikey/add/",
+        "/admin/admin/logentry/",
     ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+PAGES = """
+    / users/userprofile/ users/userprofile/2/change/ users/userprofile/add/ users/apikey/add/
+    wallet/wallet/ wallet/wallet/2/change/ wallet/wallet/2/credit/ transactions/transaction/
+    transactions/transaction/2/change/ wallet/hold/ wallet/hold/1/change/ wallet/paymentrequest/
+    wallet/paymentrequest/1/change/ transactions/webhook/ transactions/webhook/1/change/ admin/logentry/
+""".split()  # noqa: SIM905
+REPORTED = "document.addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
+
+
+def barriers(page: playwright.Page) -> list[str]:
+    """What keeps people from using a page, with where it is."""
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    grave = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    return [f"{rule['id']}: {node['html']}" for rule in grave for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_can_be_used_by_everybody_and_nothing_is_complained_of(server, chromium, scheme):
+    context = chromium.new_context(base_url=f"http://{server.address}", color_scheme=scheme)
+    context.add_init_script(REPORTED)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto("/admin/login/")
+    found = {"login": barriers(page)}
+    log_in(page)
+    for path in PAGES:
+        assert page.goto(f"/admin/{path.lstrip('/')}").status == 200, path
+        found[path] = barriers(page)
+    context.close()
+    assert {path: those for path, those in found.items() if those} == {}
+    assert complaints == []
+
+
+def test_menus_open_from_the_keyboard(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/admin/")
+    page.get_by_role("button", name="Menu").press("Enter")
+    page.get_by_role("link", name="Wallets", exact=False).first.wait_for(state="visible")
+    page.get_by_role("button", name="Close the menu").press(" ")
+    page.get_by_role("navigation").first.wait_for(state="hidden")
+
+
+def test_a_page_that_is_not_there_says_so(page):
+    page.goto("/admin/nowhere/")
+    assert page.get_by_role("heading", name="Nothing is here").is_visible()
+    page.get_by_role("link", name="To the front page").click()
+    page.wait_for_url("**/admin/")
 
 
 def test_swagger_authorizes_and_tries_out(server, page):

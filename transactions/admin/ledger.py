@@ -9,12 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action, display
 
 from lokanetra.actions import acting, answer, existing
-from lokanetra.admin import TIME, MomentRangeFilter
+from lokanetra.admin import TIME, MomentRangeFilter, to_the_second
 from lokanetra.errors import Problem
 from transactions.exports import LEDGER
 from transactions.filters import among_newest, of_accounts
@@ -77,7 +76,7 @@ class TransactionAdmin(MoneyAdmin):
 
     @display(description=TIME, ordering="timestamp")
     def time(self, row: Transaction) -> str:
-        return f"{timezone.localtime(row.timestamp):%Y-%m-%d %H:%M:%S}"
+        return to_the_second(row.timestamp)
 
     @display(description="sender")
     def paid_by(self, row: Transaction) -> str:

@@ -1,0 +1,17 @@
+// Unfold's menus open at a click on what is no button. Here they become buttons: with a name, and for the keyboard too.
+const NAMES = {dock_to_right: "Menu", close: "Close the menu"};
+
+document.addEventListener("DOMContentLoaded", () => {
+    for (const part of document.querySelectorAll("[x-on\\:click]:is(span, div, a:not([href]))")) {
+        const text = part.textContent.trim();
+        if (!text || part.querySelector("a, button, input")) continue;
+        if (text in NAMES) part.setAttribute("aria-label", NAMES[text]);
+        part.setAttribute("role", "button");
+        part.tabIndex = 0;
+        part.addEventListener("keydown", event => {
+            if (!["Enter", " "].includes(event.key)) return;
+            event.preventDefault();
+            part.click();
+        });
+    }
+});
