@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from lokanetra.pagination import too_long
+from lokanetra.tests.documented import DocumentedClient, documentation
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
 from transactions.exports import being_sent
 from transactions.models import Transaction
@@ -96,10 +97,12 @@ def boss(db: None) -> UserProfile:
 
 @pytest.fixture
 def as_user() -> Callable[[UserProfile | None], APIClient]:
-    """A client with a login of the user's, or of nobody."""
+    """A client with a login of the user's, or of nobody. What it is answered is held against the documentation."""
+
+    documentation()  # asked for now, and not amid what the test changes
 
     def client_of(user: UserProfile | None) -> APIClient:
-        client = APIClient()
+        client = DocumentedClient()
         if user:
             client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user)['access']}")
         return client

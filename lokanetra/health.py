@@ -18,7 +18,7 @@ READY = {"status": "ok"}
 
 
 class StatusSerializer(serializers.Serializer):
-    status = serializers.CharField()
+    status = serializers.ChoiceField(choices=[READY["status"]])
 
 
 class HealthViewSet(Endpoints):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
@@ -174,6 +174,8 @@ class Past(serializers.Field):
 class Day(serializers.Field):
     """A day, as 2026-01-31."""
 
+    swagger: ClassVar[dict[str, str]] = {"format": "date"}
+
     default_error_messages = {"invalid": "Write a date (2026-01-31)."}
     named = staticmethod(days.day_named)
 
@@ -189,6 +191,8 @@ class Day(serializers.Field):
 
 class Month(Day):
     """A month, as 2026-01."""
+
+    swagger: ClassVar[dict[str, str]] = {}
 
     default_error_messages = {"invalid": "Write a month (2026-01)."}
     named = staticmethod(days.month_named)

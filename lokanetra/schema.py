@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+import uritemplate
 from django.conf import settings
 from drf_yasg import openapi
+from drf_yasg.generators import OpenAPISchemaGenerator
 from drf_yasg.inspectors import FieldInspector, SwaggerAutoSchema
 from drf_yasg.renderers import ReDocRenderer, SwaggerJSONRenderer, SwaggerUIRenderer
 from drf_yasg.views import get_schema_view
@@ -17,6 +19,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 
 from lokanetra import errors
 from lokanetra.endpoints import JSON, Contract, File, IdempotencyKeyInvalid, IdempotencyKeyMissing
+from lokanetra.filters import Id
 from lokanetra.parsers import BodyTooLarge, JSONParser, JSONRenderer, ProblemRenderer
 from transactions.serializers import StaffEntrySerializer
 from wallet.limits import NAMES
@@ -268,22 +271,38 @@ class ProblemSerializer(serializers.Serializer):
 
 
 class ExampleInspector(FieldInspector):
-    """Gives each property its example, the pattern that its field reads by, and no type where it has two."""
+    """Gives each property its example, and what its field says of itself: its pattern, or one of several types."""
 
     def process_result(self, result: Any, method_name: str, obj: Any, **kwargs: Any) -> Any:
         if isinstance(result, openapi.Schema) and (name := example_name(obj)):
             result["example"] = EXAMPLES[name]
             if getattr(obj, "pattern", None):
                 result["pattern"] = obj.pattern
-            if isinstance(obj, QuantityField):
+            result.update(getattr(obj, "swagger", {}))
+            if "x-oneOf" in result:
                 del result["type"]
         return result
+
+
+class AnswerInspector(FieldInspector):
+    """What an answer always has is required of it: serializers know that of bodies alone, which are other classes."""
+
+    def process_result(self, result: Any, method_name: str, obj: Any, **kwargs: Any) -> Any:
+        if isinstance(result, openapi.SchemaRef) and not self._is_body(obj):
+            schema = openapi.resolve_ref(result, self.components)
+            schema["required"] = always_there(obj)
+            for shown in schema["properties"].values():
+                shown.pop("readOnly", None)  # as all of it is
+        return result
+
+    def _is_body(self, serializer: Any) -> bool:
+        return type(serializer) is getattr(self.view, self.view.action).contract.takes
 
 
 class EndpointSchema(SwaggerAutoSchema):
     """One operation, as its contract has it."""
 
-    field_inspectors = [ExampleInspector, *SwaggerAutoSchema.field_inspectors]
+    field_inspectors = [AnswerInspector, ExampleInspector, *SwaggerAutoSchema.field_inspectors]
 
     @property
     def contract(self) -> Contract:
@@ -318,8 +337,13 @@ class EndpointSchema(SwaggerAutoSchema):
         if self.contract.takes is None:
             return []
         schema = self.serializer_to_schema(self.contract.takes())
-        openapi.resolve_ref(schema, self.components)["additionalProperties"] = False
-        return [self.make_body_parameter(schema)]
+        body = openapi.resolve_ref(schema, self.components)
+        body["additionalProperties"] = False
+        if self.method == "PATCH" and not self.contract.whole:
+            body.pop("required", None)
+        parameter = self.make_body_parameter(schema)
+        parameter["required"] = "required" in body
+        return [parameter]
 
     def get_query_parameters(self) -> list[openapi.Parameter]:
         filters = self.contract.filters.base_filters if self.contract.filters else {}
@@ -360,8 +384,17 @@ class EndpointSchema(SwaggerAutoSchema):
         description = "\n".join(f"- `{code}`: {detail}" for code, detail in told)
         code, detail = told[0]
         examples = {ProblemRenderer.media_type: errors.body(status, code, detail)}
-        schema = self.serializer_to_schema(ProblemSerializer())
+        schema = self._problem_with(list(dict.fromkeys(code for code, _ in told)))
         return openapi.Response(description, schema=schema, examples=examples)
+
+    def _problem_with(self, codes: list[str]) -> openapi.Schema:
+        """A problem that has one of these codes."""
+        code = openapi.Schema(type=openapi.TYPE_STRING, enum=codes, example=codes[0])
+        return openapi.Schema(
+            type=openapi.TYPE_OBJECT,
+            all_of=[self.serializer_to_schema(ProblemSerializer())],
+            properties={"code": code},
+        )
 
     def _errors(self) -> Iterable[Any]:
         """The endpoint's own errors, and those that follow from its kind."""
@@ -385,6 +418,16 @@ class EndpointSchema(SwaggerAutoSchema):
             yield exceptions.NotFound
         yield from contract.errors
         yield from (exceptions.Throttled, exceptions.APIException, errors.ServerBusy)
+
+
+def always_there(serializer: Any) -> list[str]:
+    """The fields of an answer but those of which its class says that they may be missing."""
+    declared = serializer._declared_fields
+    return [name for name in serializer.fields if name not in declared or not _may_be_missing(declared[name])]
+
+
+def _may_be_missing(field: serializers.Field) -> bool:
+    return not field.required and not field.read_only and field.default is serializers.empty
 
 
 def answer_of(contract: Contract) -> type[serializers.BaseSerializer] | None:
@@ -439,10 +482,23 @@ def _query(name: str, kind: str, description: str, **more: Any) -> openapi.Param
 def _filter_parameter(name: str, found: Any) -> openapi.Parameter:
     choices = [str(value) for value, _ in found.extra.get("choices", []) if value]
     text = found.label or (inspect.getdoc(type(found)) or "").splitlines()[0]
-    return _query(name, openapi.TYPE_STRING, text, **({"enum": choices} if choices else {}))
+    kind = openapi.TYPE_INTEGER if isinstance(found, Id) else openapi.TYPE_STRING
+    return _query(name, kind, text, **({"enum": choices} if choices else {}))
 
 
-Schema = get_schema_view(INFO, public=True, authentication_classes=[], permission_classes=[AllowAny])
+class Generator(OpenAPISchemaGenerator):
+    """Knows that whatever stands in a path is an id."""
+
+    def get_path_parameters(self, path: str, view_cls: type) -> list[openapi.Parameter]:
+        return [
+            openapi.Parameter(name, openapi.IN_PATH, required=True, type=openapi.TYPE_INTEGER, minimum=1)
+            for name in sorted(uritemplate.variables(path))
+        ]
+
+
+Schema = get_schema_view(
+    INFO, public=True, generator_class=Generator, authentication_classes=[], permission_classes=[AllowAny]
+)
 
 
 class SchemaJSON(Schema):  # type: ignore[misc, valid-type]

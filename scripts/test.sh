@@ -29,7 +29,7 @@ has() {
     done
     return 1
 }
-has npx || echo "Without npx (Node) the clients' collection in scripts/postman and the examples in JavaScript are left out."
+has npx || echo "Without npx (Node) the clients' collection in scripts/postman, the client in scripts/client and the examples in JavaScript are left out."
 has chromium chromium-browser google-chrome || echo "Without Chromium the tests in a browser are left out."
 PATH=$PATH:/usr/sbin has nginx || echo "Without nginx the rolling restart behind it is left out."
 has sqlite3 || echo "Without sqlite3 the backup of SQLite is left out."

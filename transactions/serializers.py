@@ -133,6 +133,8 @@ class StaffEntrySerializer(serializers.ModelSerializer):
 class DataField(serializers.JSONField):
     """The thing that the event tells of, as staff see it."""
 
+    swagger = {"additionalProperties": True}  # it has other properties for each type
+
     row = StaffEntrySerializer()
 
     def __init__(self, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from lokanetra.parsers import Past, Text, TrueOrFalse, UTCDateTimeField, WholeNumber
 from lokanetra.texts import lines
+from transactions.models import Transaction
 from users.serializers import PhoneField
 from wallet.limits import NAMES, shown
 from wallet.models import Hold, PaymentRequest, Tier, Wallet
@@ -164,6 +165,8 @@ class WalletSerializer(BalanceSerializer):
 class QuantityField(serializers.Field):
     """Rupees as everywhere, or for `daily_count` a whole number."""
 
+    swagger = {"x-oneOf": [{"type": "string", "pattern": AmountField.pattern}, {"type": "integer"}]}
+
     def to_representation(self, value: Any) -> str | int:
         return shown(value)
 
@@ -281,7 +284,7 @@ class ReceiptSerializer(serializers.Serializer):
     """A `ledger.Receipt`. `sender` and `receiver` are usernames; null is the world outside."""
 
     transaction_id = serializers.IntegerField(source="transaction.id")
-    transaction_type = serializers.CharField(source="transaction.transaction_type")
+    transaction_type = serializers.ChoiceField(source="transaction.transaction_type", choices=Transaction.Type.choices)
     amount = AmountField(source="transaction.amount")
     balance = AmountField()
     sender = serializers.CharField(source="transaction.sender.user.username", default=None, allow_null=True)

@@ -6,12 +6,18 @@ import warnings
 from decimal import Decimal
 
 import pytest
-from jsonschema import Draft4Validator
+from drf_yasg.utils import get_serializer_ref_name
+from rest_framework.serializers import ChoiceField, DateTimeField, Serializer
 from swagger_spec_validator.validator20 import validate_spec
 
+from lokanetra.parsers import Day
+from lokanetra.schema import ProblemSerializer, answer_of
+from lokanetra.tests.documented import documentation, fits, followed
 from lokanetra.tests.test_access import TABLE, route_of, routes
 from transactions import webhooks
 from wallet import holds, requests
+from wallet.money import AmountField
+from wallet.serializers import QuantityField
 
 PAGES = {"/", "/swagger/", "/redoc/", "/swagger.json", "/metrics"}
 CALLS = {(method, path): (body, statuses) for method, path, body, statuses in TABLE if path not in PAGES}
@@ -36,11 +42,6 @@ def operations(spec):
 
 def nameless(path):
     return re.sub(r"\{\w+\}", "{}", path)
-
-
-def followed(spec, schema):
-    """The schema that a reference leads to."""
-    return spec["definitions"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
 
 
 def leaves(spec, schema, path=""):
@@ -178,17 +179,20 @@ def test_every_example_of_an_answer_fits_its_schema(spec, operations):
                 assert kind == "text/csv" or fits(spec, response["schema"], example), (call, status, example)
 
 
-def fits(spec, schema, example):
-    """Is the example what the schema promises? Null is one where it says so in Swagger's own word."""
-    schema = followed(spec, schema)
-    if example is None:
-        return schema.get("x-nullable", False)
-    if schema.get("type") == "array":
-        return all(fits(spec, schema["items"], item) for item in example)
-    if "properties" in schema:
-        known, needed = schema["properties"], set(schema.get("required", ()))
-        return needed <= set(example) <= set(known) and all(fits(spec, known[name], example[name]) for name in example)
-    return Draft4Validator(schema, format_checker=Draft4Validator.FORMAT_CHECKER).is_valid(example)
+def test_an_answer_that_is_not_as_it_is_told_is_not_believed(spec, operations, asha, as_user, monkeypatch):
+    receipt = spec["definitions"]["Receipt"]
+    good = operations["POST", "/wallet/credit/"]["responses"]["200"]["examples"]["application/json"]
+    assert fits(spec, receipt, good)
+    for wrong in ({"amount": None}, {"amount": 150.5}, {"transaction_type": "GIFT"}, {"timestamp": "now"}, {"more": 1}):
+        assert not fits(spec, receipt, good | wrong), wrong
+    assert not fits(spec, receipt, {name: good[name] for name in good if name != "hold"})
+    refused = operations["POST", "/wallet/credit/"]["responses"]["403"]
+    problem = refused["examples"]["application/problem+json"]
+    assert fits(spec, refused["schema"], problem)
+    assert not fits(spec, refused["schema"], problem | {"code": "hold_closed"})
+    monkeypatch.setitem(documentation()["definitions"]["BalanceAt"]["properties"]["tier"], "x-nullable", False)
+    with pytest.raises(AssertionError, match="tier"):
+        as_user(asha).get("/wallet/balance/")
 
 
 def test_a_refusal_by_a_limit_is_documented_as_it_is_told(spec, asha, as_user, settings):
@@ -244,3 +248,131 @@ def test_the_pattern_of_a_phone_number_is_close_to_what_is_read(spec):
     pattern = spec["definitions"]["Phone"]["properties"]["phone_number"]["pattern"]
     assert [text for text in READ if not re.search(pattern, text)] == []
     assert [text for text in REFUSED if re.search(pattern, text)] == []
+
+
+# --- What a client in another language is generated from ---------------------------------------------
+
+# What an answer has in some cases alone. All else is always there.
+SOMETIMES = {"Sent": {"otp"}, "BalanceAt": {"at"}, "Problem": {"errors", "limit"}}
+KINDS = {"transaction_type", "direction", "status", "type", "name"}
+
+
+def shown_by(serializer):
+    """The serializer, and those within it, each with its definition's name."""
+    serializer = getattr(serializer, "child", serializer)
+    if isinstance(serializer, Serializer):
+        yield get_serializer_ref_name(serializer), serializer
+        for field in serializer.fields.values():
+            yield from shown_by(field)
+
+
+def answers():
+    contracts = [handler.contract for _, _, handler in routes() if hasattr(handler, "contract")]
+    given = [answer_of(contract) for contract in contracts]
+    return dict(pair for gives in [*given, ProblemSerializer] if gives for pair in shown_by(gives()))
+
+
+def bodies():
+    taken = [handler.contract.takes for _, _, handler in routes() if hasattr(handler, "contract")]
+    return dict(pair for takes in taken if takes for pair in shown_by(takes()))
+
+
+def fields_of(serializers):
+    return [(name, field) for name, serializer in serializers.items() for field in serializer.fields.values()]
+
+
+def may_be_null(serializer, field):
+    """Whether a column on the way to what the field shows may be empty."""
+    model = getattr(getattr(serializer, "Meta", None), "model", None)
+    for part in field.source.split("."):
+        column = next((column for column in model._meta.fields if part in (column.name, column.attname)), None)
+        if column is None or column.null:
+            return column is not None
+        model = column.related_model
+    return False
+
+
+def test_each_definition_is_of_a_body_or_of_an_answer(spec):
+    assert not set(bodies()) & set(answers())
+    assert set(spec["definitions"]) == set(bodies()) | set(answers())
+
+
+def test_a_field_is_nullable_where_the_serializer_or_the_column_is(spec):
+    for name, field in fields_of(answers() | bodies()):
+        told = spec["definitions"][name]["properties"][field.field_name]
+        assert told.get("x-nullable", False) == field.allow_null, (name, field.field_name)
+    for name, field in fields_of(answers()):
+        is_of_a_model = hasattr(getattr(field.parent, "Meta", None), "model") and field.source != "*"
+        assert field.allow_null or not (is_of_a_model and may_be_null(field.parent, field)), (name, field.field_name)
+
+
+def test_what_an_answer_always_has_is_required_and_nothing_is_read_only(spec):
+    for name in answers():
+        definition = spec["definitions"][name]
+        sometimes = SOMETIMES.get(name, {"count_is_exact"} & set(definition["properties"]))
+        assert set(definition["properties"]) - set(definition["required"]) == sometimes, name
+        assert not any("readOnly" in shown for shown in definition["properties"].values()), name
+
+
+def test_a_body_is_required_where_a_field_of_it_is(spec, operations):
+    for (method, path), operation in operations.items():
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "body":
+                (handler,) = [found for verb, route, found in routes() if (verb, route) == (method, route_of(path))]
+                is_partial = method == "PATCH" and not handler.contract.whole
+                fields = handler.contract.takes().fields.items()
+                needed = [] if is_partial else [name for name, field in fields if field.required]
+                assert followed(spec, parameter["schema"]).get("required", []) == needed
+                assert parameter["required"] == bool(needed)
+
+
+def test_what_is_one_of_a_few_words_says_which(spec, operations):
+    for name, field in fields_of(answers() | bodies()):
+        told = spec["definitions"][name]["properties"][field.field_name]
+        if isinstance(field, ChoiceField):
+            assert told["enum"] == list(field.choices), (name, field.field_name)
+        assert "enum" in told or field.field_name not in KINDS or name in ("Problem", "Tier"), (name, field.field_name)
+    for call, operation in operations.items():
+        for parameter in operation.get("parameters", []):
+            assert "enum" in parameter or parameter["name"] not in {*KINDS, "ordering", "format"}, call
+
+
+def test_money_is_a_string_with_its_pattern_and_a_time_is_one(spec):
+    looks = {
+        AmountField: {"type": "string", "pattern": AmountField.pattern},
+        DateTimeField: {"type": "string", "format": "date-time"},
+        Day: {"type": "string", "format": "date"},
+        QuantityField: {"x-oneOf": [{"type": "string", "pattern": AmountField.pattern}, {"type": "integer"}]},
+    }
+    seen = set()
+    for name, field in fields_of(answers() | bodies()):
+        told = spec["definitions"][name]["properties"][field.field_name]
+        for kind in looks:
+            if isinstance(field, kind):
+                seen.add(kind)
+                assert told | looks[kind] == told, (name, field.field_name)
+    assert seen == set(looks)
+
+
+def test_what_stands_in_a_path_is_a_whole_number(spec):
+    for path, item in spec["paths"].items():
+        told = {parameter["name"]: parameter["type"] for parameter in item.get("parameters", [])}
+        assert told == dict.fromkeys(re.findall(r"{(\w+)}", path), "integer"), path
+
+
+def test_a_refusal_is_a_problem_with_one_of_the_codes_that_are_told(spec, operations):
+    for call, operation in operations.items():
+        for status, response in operation["responses"].items():
+            if status >= "400":
+                assert response["schema"]["allOf"] == [{"$ref": "#/definitions/Problem"}]
+                codes = response["schema"]["properties"]["code"]["enum"]
+                assert codes == list(dict.fromkeys(re.findall("^- `(.*?)`", response["description"], re.MULTILINE)))
+                assert codes, (call, status)
+
+
+def test_the_name_of_an_operation_is_that_of_its_path_in_plain_words(operations):
+    for (_, path), operation in operations.items():
+        words = re.findall("[a-z]+", re.sub(r"{\w+}", "", path))
+        name = operation["operationId"]
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", name)
+        assert name.split("_")[: len(words)] == words

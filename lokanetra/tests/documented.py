@@ -1,0 +1,61 @@
+"""Whether answers are what the documentation says: those that tests get are all held against it."""
+
+import re
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft4Validator
+from rest_framework.test import APIClient
+
+Schema = dict[str, Any]
+
+
+def followed(spec: Schema, schema: Schema) -> Schema:
+    """The schema that a reference leads to, and what a schema adds to others put into one."""
+    if "$ref" in schema:
+        return spec["definitions"][schema["$ref"].rsplit("/", 1)[1]]
+    for part in schema.get("allOf", []):
+        whole = followed(spec, part)
+        schema = whole | schema | {"properties": whole["properties"] | schema["properties"]}
+    return schema
+
+
+def fits(spec: Schema, schema: Schema, shown: Any) -> bool:
+    """Is it what the schema promises? Null is where it says so in Swagger's own word, and nothing more is shown than
+    is known."""
+    schema = followed(spec, schema)
+    if shown is None:
+        return schema.get("x-nullable", False)
+    if schema.get("type") == "array":
+        return all(fits(spec, schema["items"], item) for item in shown)
+    if "properties" in schema:
+        known, needed = schema["properties"], set(schema.get("required", ()))
+        return needed <= set(shown) <= set(known) and all(fits(spec, known[name], shown[name]) for name in shown)
+    return Draft4Validator(schema, format_checker=Draft4Validator.FORMAT_CHECKER).is_valid(shown)
+
+
+@cache
+def documentation() -> Schema:
+    return APIClient().get("/swagger.json").json()
+
+
+@cache
+def documented(method: str, path: str) -> Schema | None:
+    """The answers of a call, by their status; None where there is no such call."""
+    for known, item in documentation()["paths"].items():
+        if method in item and re.fullmatch(re.sub(r"{\w+}", "[0-9]{1,18}", known), path):
+            return item[method]["responses"]
+    return None
+
+
+class DocumentedClient(APIClient):
+    """Believes no answer that the documentation does not know."""
+
+    def request(self, **kwargs: Any) -> Any:
+        response = super().request(**kwargs)
+        answers = documented(kwargs["REQUEST_METHOD"].lower(), kwargs["PATH_INFO"])
+        if answers and "json" in response.get("Content-Type", ""):
+            assert str(response.status_code) in answers, response.content
+            schema = answers[str(response.status_code)]["schema"]
+            assert fits(documentation(), schema, response.json()), response.content
+        return response
