@@ -88,9 +88,11 @@ class Live:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command of the product's, in the server's own environment."""
-        return subprocess.run(
-            command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=check, timeout=120
+        done = subprocess.run(
+            command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False, timeout=120
         )
+        assert not check or done.returncode == 0, done.stderr
+        return done
 
     def shell(self, code: str) -> str:
         """What the code prints, run in the server's environment."""

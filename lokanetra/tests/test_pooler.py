@@ -15,7 +15,7 @@ pytestmark = pytest.mark.once
 LOGIN = """
 from django.test import Client
 from users.models import UserProfile
-boss = UserProfile.objects.create_superuser("boss", password="correct horse", phone_number="+919844000099")
+boss = UserProfile.objects.create_superuser("pooler", password="correct horse", phone_number="+919844000099")
 client = Client()
 client.force_login(boss)
 print(client.session.session_key)

@@ -8,7 +8,7 @@ Usage: scripts/pgbouncer/check.sh [PYTEST ARGUMENTS]
 
 Logs in, pays, holds, exports and races through PgBouncer before PostgreSQL (from its wheel), with fewer connections
 behind it than before it. It takes PGBOUNCER, or the pgbouncer on PATH if it is 1.22 or newer, or else builds one from
-Debian's sources under .pgbouncer, which needs a C compiler, make, pkg-config, libevent-dev and libssl-dev.
+Debian's sources under .pgbouncer, which needs a C compiler, make, curl, pkg-config, libevent-dev and libssl-dev.
 TEXT
 }
 
@@ -29,7 +29,15 @@ is_new_enough() {
     [ -n "$version" ] && [ "$(printf '%s\n' 1.22 "$version" | sort -V | head -n 1)" = 1.22 ]
 }
 
+can_build() {
+    command -v cc make curl pkg-config >/dev/null && pkg-config --exists libevent openssl && return
+    echo "There is no PgBouncer from 1.22 on, and not what it takes to build one. On Debian and Ubuntu:" >&2
+    echo "apt-get install build-essential curl pkg-config libevent-dev libssl-dev" >&2
+    return 1
+}
+
 build() {
+    can_build
     echo "Building PgBouncer $VERSION ..."
     mkdir -p .pgbouncer
     curl --fail --silent --show-error --location --output .pgbouncer/source.tar.gz "$SOURCE"

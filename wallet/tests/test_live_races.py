@@ -26,7 +26,7 @@ STAFF = """
 from decimal import Decimal
 from users.models import UserProfile
 from wallet.models import Tier
-UserProfile.objects.create_superuser("boss", password="correct horse", phone_number="+919899999999")
+UserProfile.objects.create_superuser("races", password="correct horse", phone_number="+919899999999")
 Tier.objects.create(name="By amount", daily_out=Decimal(100))
 Tier.objects.create(name="By number", daily_count=2)
 """
