@@ -74,6 +74,23 @@ class Prepared(Generic[Row]):
         return Compiled(self.build().query.get_compiler(connection=connection))
 
 
+class Newest(Prepared[Row]):
+    """The newest rows of several such querysets of the same columns together, as one statement: each of them is read to
+    its limit, which SQLite takes in a UNION from no query of Django's."""
+
+    def __init__(self, build: Callable[[], list[models.QuerySet[Row]]], count: int) -> None:
+        self.parts, self.count = build, count
+
+    @cached_property
+    def _compiled(self) -> "Compiled":
+        queries = [rows.order_by("-pk")[: self.count].query for rows in self.parts()]
+        first, *others = [Compiled(query.get_compiler(connection=connection)) for query in queries]
+        selects = [f"SELECT * FROM ({part.sql}) AS part" for part in (first, *others)]  # noqa: S608
+        first.sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 DESC LIMIT {self.count}"
+        first.params = sum((part.params for part in others), first.params)
+        return first
+
+
 def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
     """All rows that a statement gives. Outside a transaction it only reads, and is read once more where the connection
     was at fault."""

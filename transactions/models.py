@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from heapq import merge
-from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +13,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.encrypted import EncryptedField
-from lokanetra.prepared import Prepared, QuicklyRead, Slot
+from lokanetra.prepared import Newest, QuicklyRead, Slot
 from users.models import UserProfile
 from wallet.models import Hold, Wallet
 from wallet.money import MoneyField
@@ -54,8 +52,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
     def newest_of(self, wallet: Wallet, count: int) -> list["Transaction"]:
         """The wallet's last transactions, newest first."""
-        sides = [newest(wallet=wallet.pk, name=wallet.user.username) for newest in _newest(count)]
-        return list(islice(merge(*sides, key=lambda row: row.pk, reverse=True), count))
+        return _newest(count)(wallet=wallet.pk, name=wallet.user.username)
 
     def history_of(self, user: UserProfile) -> "History":
         """The same as `visible_to`, for a list."""
@@ -108,12 +105,9 @@ class History:
 
 
 @cache
-def _newest(count: int) -> list[Prepared["Transaction"]]:
-    def side(which: int) -> Prepared["Transaction"]:
-        own = Slot("name", models.CharField())
-        return Prepared(lambda: Transaction.objects.all()._sides(Slot("wallet"), own)[which].order_by("-pk")[:count])
-
-    return [side(0), side(1)]
+def _newest(count: int) -> Newest["Transaction"]:
+    own = Slot("name", models.CharField())
+    return Newest(lambda: Transaction.objects.all()._sides(Slot("wallet"), own), count)
 
 
 class Transaction(QuicklyRead):
