@@ -1,13 +1,15 @@
 """Whether answers are what the documentation says: those that tests get are all held against it."""
 
 import re
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft4Validator
+from jsonschema import Draft4Validator, FormatChecker
 from rest_framework.test import APIClient
 
 Schema = dict[str, Any]
+FORMATS = FormatChecker(["date", "email", "ipv4", "ipv6"])
 
 
 def followed(spec: Schema, schema: Schema) -> Schema:
@@ -31,7 +33,13 @@ def fits(spec: Schema, schema: Schema, shown: Any) -> bool:
     if "properties" in schema:
         known, needed = schema["properties"], set(schema.get("required", ()))
         return needed <= set(shown) <= set(known) and all(fits(spec, known[name], shown[name]) for name in shown)
-    return Draft4Validator(schema, format_checker=Draft4Validator.FORMAT_CHECKER).is_valid(shown)
+    return Draft4Validator(schema, format_checker=FORMATS).is_valid(shown)
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def is_time(shown: Any) -> bool:
+    """In UTC, as all times of the contract are."""
+    return not isinstance(shown, str) or (bool(datetime.fromisoformat(shown)) and shown.endswith("Z"))
 
 
 @cache

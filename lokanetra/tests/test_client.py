@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lokanetra.env import BASE_DIR
+from lokanetra.tests.docs import API, section
 from lokanetra.tests.live import Live, program
 
 pytestmark = pytest.mark.once
@@ -19,10 +20,10 @@ pytestmark = pytest.mark.once
 SOURCES = ("package.json", "package-lock.json", "tsconfig.json", "flow.ts")
 
 
-def test_readme_runs_all_of_its_scripts():
+def test_the_documents_run_all_of_its_scripts():
     scripts = json.loads((BASE_DIR / "scripts" / "client" / "package.json").read_text(encoding="utf-8"))["scripts"]
-    told = (BASE_DIR / "README.md").read_text(encoding="utf-8")
-    assert " && ".join(["cd scripts/client", "npm ci", *(f"npm run {name}" for name in scripts)]) in told
+    commands = " && ".join(["cd scripts/client", "npm ci", *(f"npm run {name}" for name in scripts)])
+    assert commands in section(API, "A client in TypeScript")
 
 
 def npm(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

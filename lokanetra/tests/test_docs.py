@@ -189,9 +189,12 @@ def files() -> frozenset[str]:
 
 
 def is_there(name: str) -> bool:
-    """A path is one from the top, with `*` in it or not; a bare name is that of some file."""
-    name = name.removeprefix("./")
-    return any(fnmatch(file, name) or ("/" not in name and Path(file).name == name) for file in files())
+    """A path is one from the top, of a folder too, with `*` in it or not; a bare name is that of some file."""
+    name = name.removeprefix("./").removesuffix("/")
+    return any(
+        fnmatch(file, name) or file.startswith(f"{name}/") or ("/" not in name and Path(file).name == name)
+        for file in files()
+    )
 
 
 def files_named(document: Path) -> set[str]:
