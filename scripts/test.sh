@@ -9,7 +9,8 @@ Usage: scripts/test.sh [PYTEST ARGUMENTS]
 Makes .venv, installs what changed, and runs the suite twice, in as many processes as there are cores (but four at
 most), each with a database of its own. For instance:
 
-  scripts/test.sh                              everything
+  scripts/test.sh                              everything but what is marked slow
+  DATABASES=postgresql scripts/test.sh -m slow what is: fail-overs, made-up requests, rolling restarts, generated clients
   scripts/test.sh -n 0 --pdb wallet            in one process, for a debugger
   scripts/test.sh wallet -k transfer           some of it
   DATABASES=sqlite scripts/test.sh             on one database (sqlite or postgresql) only
@@ -37,9 +38,10 @@ has systemd-analyze || echo "Without systemd-analyze the check of the units is l
 
 for database in ${DATABASES:-sqlite postgresql}; do
     echo "== $database"
-    once=()
-    if [ "$database" = sqlite ] && [ -z "${DATABASES:-}" ]; then
-        once=(-m "not once")
-    fi
-    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest -n auto --maxprocesses 4 "${once[@]}" "$@"
+    case "$database,${DATABASES:-},$#" in
+        sqlite,,*) marks=(-m "not once and not slow") ;;
+        *,*,0) marks=(-m "not slow") ;;
+        *) marks=() ;;
+    esac
+    env -u DATABASE_URL TEST_DATABASE="$database" .venv/bin/python -m pytest -n auto --maxprocesses 4 "${marks[@]}" "$@"
 done

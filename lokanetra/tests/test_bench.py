@@ -59,7 +59,7 @@ def test_the_reference_is_a_balance_without_a_query(
     assert (refused.status_code, forged.status_code) == (401, 401)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_the_floor_writes_what_a_transfer_writes():
     with product() as callers:
         live = callers.live
@@ -73,7 +73,7 @@ def test_the_floor_writes_what_a_transfer_writes():
     assert floor.rate > 0 and newest["results"][0]["amount"] == "1.00"
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_loaded_ledger_agrees_and_goes_on():
     with product() as callers:
         live = callers.live

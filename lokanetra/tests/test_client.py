@@ -15,7 +15,7 @@ from lokanetra.env import BASE_DIR
 from lokanetra.tests.docs import API, section
 from lokanetra.tests.live import Live, program
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 SOURCES = ("package.json", "package-lock.json", "tsconfig.json", "flow.ts")
 

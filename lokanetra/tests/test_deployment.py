@@ -210,7 +210,7 @@ def pair(postgres: Postgres) -> Iterator[list[Live]]:
             second.stop()
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_two_servers_count_together_by_one_redis():
     port = free_port()
     command = [program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
@@ -238,7 +238,7 @@ def test_two_servers_count_together_by_one_redis():
     assert codes == [201] * 2 + [429] * 2  # the login had the first
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_rolling_restart_behind_nginx_costs_nobody_anything(pair, tmp_path):
     port = free_port()
     token = pair[0].new_account("9877000003")

@@ -12,7 +12,7 @@ import pytest
 
 from lokanetra.tests.live import Answer, Live, Postgres, Unanswered, live_server, own_postgres, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 # Seconds, far above what a payment takes and below any time-out.
 SOON = 1.5

@@ -9,7 +9,7 @@ import pytest
 from lokanetra.tests.live import Live
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_no_made_up_request_breaks_the_server_or_the_documentation(live: Live, tmp_path: Path):
     """Left out: the checks that what fits the schema is accepted (there are rules besides) and that what does not is
     refused (an empty parameter counts as none), and the log-out that would end the fuzzer's own login."""

@@ -65,7 +65,7 @@ def test_the_documents_run_the_newman_that_is_tested():
     assert f"npx {NEWMAN} run " in section(API, "Postman and its like")
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_it_runs_green_twice_against_a_fresh_server(tmp_path: Path):
     npx = program("npx")
     with development_server(tmp_path) as server:

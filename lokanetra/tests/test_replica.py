@@ -11,7 +11,7 @@ import pytest
 
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 STAFF = """
 from users import accounts, tokens

@@ -17,7 +17,7 @@ def texts(sentry: Receiver) -> list[str]:
     return [(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode() for _, body in sentry.got]
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_an_error_of_the_server_is_told_without_phones_and_tokens():
     with receiver() as taken, own_postgres() as database, ExitStack() as stack:
         dsn = taken.url.replace("http://", "http://key@").replace("/events", "/1")

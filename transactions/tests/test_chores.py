@@ -166,7 +166,7 @@ for number in range(3):
 OVER = "UPDATE wallet_hold SET expires_at = now() + interval '2 s' RETURNING expires_at"
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_worker_closes_holds_soon_after_their_time_and_waits_for_no_busy_wallet():
     with own_postgres() as database, live_server(database.url, workers=1) as server:
         busy, free = server.shell(HOLDS).split()
