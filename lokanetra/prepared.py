@@ -78,7 +78,7 @@ class Newest(Prepared[Row]):
     """The newest rows of several such querysets of the same columns together, as one statement: each of them is read to
     its limit, which SQLite takes in a UNION from no query of Django's."""
 
-    def __init__(self, build: Callable[[], list[models.QuerySet[Row]]], count: int) -> None:
+    def __init__(self, build: Callable[[], Sequence[models.QuerySet[Row]]], count: int) -> None:
         self.parts, self.count = build, count
 
     @cached_property

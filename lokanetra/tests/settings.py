@@ -31,6 +31,8 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     logging.raiseExceptions = False  # the server is stopped at exit, when the captured streams are closed
 
     server = get_server(tempfile.mkdtemp(prefix="lokanetra-tests-"), cleanup_mode="delete")
+    server.psql("ALTER SYSTEM SET fsync = off")  # nothing in it outlives the run
+    server.psql("SELECT pg_reload_conf()")
     os.environ["DATABASE_URL"] = server.get_uri()
 
 from lokanetra.settings import *  # noqa: E402, F403

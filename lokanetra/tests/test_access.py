@@ -19,6 +19,8 @@ from users.permissions import IsStaff, IsSuperuser
 from wallet import holds, payments, requests
 from wallet.models import Hold, Tier
 
+pytestmark = pytest.mark.once
+
 WHO = ("nobody", "user", "stranger", "staff", "superuser")
 
 PUBLIC = (200, 200, 200, 200, 200)

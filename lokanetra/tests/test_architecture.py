@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.once
+
 HOUSE = Path(settings.BASE_DIR)
 APPS = ("lokanetra", "users", "wallet", "transactions")
 

@@ -30,6 +30,8 @@ from lokanetra.tests.docs import (
     settings_listed,
 )
 
+pytestmark = pytest.mark.once
+
 APPS = ("lokanetra", "users", "wallet", "transactions")
 LONGEST_README = 180  # lines: what is read in ten minutes, pictures and commands included
 OF_SERVERS = {"HOST", "PORT", "WORKERS", "DRAIN_SECONDS"}  # read by scripts, and not by settings.py

@@ -10,6 +10,8 @@ from packaging.utils import canonicalize_name
 
 from lokanetra.env import BASE_DIR
 
+pytestmark = pytest.mark.once
+
 FILES = ("requirements-prod.txt", "requirements.txt")
 FILES += ("scripts/requirements-bench.txt", "scripts/requirements-drill.txt")
 CONSTRAINTS = "scripts/constraints.txt"

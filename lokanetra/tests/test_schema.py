@@ -19,6 +19,8 @@ from wallet import holds, requests
 from wallet.money import AmountField
 from wallet.serializers import QuantityField
 
+pytestmark = pytest.mark.once
+
 PAGES = {"/", "/swagger/", "/redoc/", "/swagger.json", "/metrics"}
 CALLS = {(method, path): (body, statuses) for method, path, body, statuses in TABLE if path not in PAGES}
 

@@ -14,6 +14,8 @@ from lokanetra.env import BASE_DIR
 from lokanetra.supervisor import LONG_LIFE, LONGEST_PAUSE, Worker
 from lokanetra.tests.live import Live, Unanswered, wait_for
 
+pytestmark = pytest.mark.once
+
 
 def test_the_first_death_is_followed_by_a_new_life_at_once_and_each_further_one_later():
     worker, pauses = Worker(), []

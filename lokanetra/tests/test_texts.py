@@ -16,6 +16,8 @@ from lokanetra.tests.test_errors import problem
 from transactions.models import Transaction
 from users.models import UserProfile
 
+pytestmark = pytest.mark.once
+
 BAD = {
     **{f"direction U+{code:04X}": f"a{chr(code)}b" for code in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]},
     **{f"control U+{code:04X}": f"a{chr(code)}b" for code in [0, 1, 7, 8, 9, 11, 12, 27, 31, 127, 128, 133, 159]},
