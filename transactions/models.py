@@ -15,7 +15,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.encrypted import EncryptedField
-from lokanetra.prepared import Prepared, QuicklyRead, Slot
+from lokanetra.prepared import FastModel, Placeholder, Prepared
 from users.models import UserProfile
 from wallet.models import Hold, Wallet
 from wallet.money import MoneyField
@@ -110,13 +110,15 @@ class History:
 @cache
 def _newest(count: int) -> list[Prepared["Transaction"]]:
     def side(which: int) -> Prepared["Transaction"]:
-        own = Slot("name", models.CharField())
-        return Prepared(lambda: Transaction.objects.all()._sides(Slot("wallet"), own)[which].order_by("-pk")[:count])
+        own = Placeholder("name", models.CharField())
+        return Prepared(
+            lambda: Transaction.objects.all()._sides(Placeholder("wallet"), own)[which].order_by("-pk")[:count]
+        )
 
     return [side(0), side(1)]
 
 
-class Transaction(QuicklyRead):
+class Transaction(FastModel):
     """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
 
     `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes
