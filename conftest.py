@@ -140,7 +140,7 @@ def books_agree(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def flush_goes_round_the_triggers(django_db_setup: None) -> None:
+def flush_bypasses_triggers(django_db_setup: None) -> None:
     """The ledger refuses TRUNCATE and DELETE; only emptying the test database between tests may go round that."""
     original = connection.ops.execute_sql_flush
 

@@ -33,12 +33,12 @@ class ActionForm(forms.Form):
 
 def _told(field: forms.BoundField) -> str:
     labels = {str(value): label for value, label in getattr(field.field, "choices", [])}
-    told = getattr(field.field, "told", lambda value: labels.get(value, value))
+    display = getattr(field.field, "display", lambda value: labels.get(value, value))
     value = field.value()
-    return (told(value) if value else labels.get("")) or field.field.widget.attrs.get("placeholder", "")
+    return (display(value) if value else labels.get("")) or field.field.widget.attrs.get("placeholder", "")
 
 
-def answer(
+def action_page(
     request: HttpRequest,
     admin: ModelAdmin,
     on: Model,
@@ -69,7 +69,7 @@ def answer(
         "title": title,
         "facts": facts,
         "form": form,
-        "asks": filled_in,
+        "confirm": filled_in,
         "back": back,
     }
     return TemplateResponse(request, "admin/action.html", context)
@@ -88,7 +88,7 @@ def show_secret(request: HttpRequest, admin: ModelAdmin, *, title: str, about: s
     return TemplateResponse(request, "admin/secret.html", context | {"about": about, "secret": secret})
 
 
-def existing(admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
+def visible_or_404(admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
     """What the page is about, if there is such a thing and the caller may see it. Raises Http404."""
     found = admin.get_object(request, object_id)
     if found is None or not admin.has_view_permission(request, found):
@@ -96,6 +96,6 @@ def existing(admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
     return found
 
 
-def acting(request: HttpRequest) -> Any:
+def current_account(request: HttpRequest) -> Any:
     """The account that does it: the console lets nobody in without one."""
     return request.user

@@ -24,7 +24,7 @@ from unfold.sites import UnfoldAdminSite
 from unfold.views import ChangeList
 
 from lokanetra.filters import Moment
-from lokanetra.pagination import MAX_ROWS, counted
+from lokanetra.pagination import MAX_ROWS, capped_count
 from lokanetra.texts import one_line
 
 # The models of the sidebar, in its order, with their Material symbols.
@@ -49,13 +49,13 @@ ICONS = {
 TIME = f"time ({settings.TIME_ZONE})"
 
 
-def when(moment: datetime) -> str:
+def short_time(moment: datetime) -> str:
     """As a cell of such a column: in two lines where there is little room."""
     local = timezone.localtime(moment)
     return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", "%H:%M"))
 
 
-def to_the_second(moment: datetime) -> str:
+def exact_time(moment: datetime) -> str:
     """In one line."""
     return f"{timezone.localtime(moment):%Y-%m-%d\N{NO-BREAK SPACE}%H:%M:%S}"
 
@@ -86,10 +86,10 @@ def script(request: HttpRequest) -> str:
 
 def link(row: Model, text: Any) -> str:
     """To the row's own page."""
-    return link_to(page_of(row), text)
+    return link_to(change_page(row), text)
 
 
-def page_of(row: Model) -> str:
+def change_page(row: Model) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
@@ -124,10 +124,10 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return counted(rows, MAX_ROWS) if isinstance(rows, QuerySet) else len(rows)
+        return capped_count(rows, MAX_ROWS) if isinstance(rows, QuerySet) else len(rows)
 
 
-class Found(ChangeList):
+class ConsoleChangeList(ChangeList):
     """Of a list that shows everything, the title does not offer to show everything."""
 
     full_result_count: int | None
@@ -187,7 +187,7 @@ class ConsoleAdmin(ModelAdmin):
         return field
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return Found
+        return ConsoleChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """By the filters of the list alone: any other column could be guessed at, letter by letter."""

@@ -53,7 +53,7 @@ def self_credit(**kwargs: Any) -> list[CheckMessage]:
 
 
 # Who owns a table, or is a member of a role that does, can switch its triggers off; so can a superuser.
-RULES_THE_LEDGER = """
+CONTROLS_LEDGER = """
     SELECT rolsuper OR EXISTS (
         SELECT FROM pg_class
         WHERE oid IN (to_regclass('wallet_wallet'), to_regclass('transactions_transaction'))
@@ -65,19 +65,19 @@ RULES_THE_LEDGER = """
 @register(Tags.database, deploy=True)
 def database_role(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Only where databases may be asked: `check --deploy --database default`."""
-    if not any(_rules_the_ledger(connections[alias]) for alias in databases or []):
+    if not any(_controls_ledger(connections[alias]) for alias in databases or []):
         return []
     hint = "Let the server connect as a role that is no superuser and owns no table (manage.py grants ROLE)."
     return [Warning("The database role can switch the ledger's triggers off.", hint=hint, id="lokanetra.W002")]
 
 
-def _rules_the_ledger(connection: Any) -> bool:
+def _controls_ledger(connection: Any) -> bool:
     """False as well where the database does not answer: it may be about to start."""
     if connection.vendor != "postgresql":
         return False
     try:
         with connection.cursor() as cursor:
-            cursor.execute(RULES_THE_LEDGER, [None])
+            cursor.execute(CONTROLS_LEDGER, [None])
             return bool(cursor.fetchone()[0])
     except DatabaseFault:
         return False

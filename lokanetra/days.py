@@ -26,22 +26,22 @@ def end_of(day: date) -> datetime:
     """The last instant of a day."""
     if day == date.max:  # nothing can be written behind it
         return datetime.max.replace(tzinfo=UTC)
-    return start_of(after(day)) - datetime.resolution
+    return start_of(next_day(day)) - datetime.resolution
 
 
-def before(day: date) -> datetime:
+def instant_before(day: date) -> datetime:
     """The last instant before a day."""
     return max(start_of(day), start_of(date.min) + datetime.resolution) - datetime.resolution
 
 
-def last(at: time) -> datetime:
+def last_time_at(at: time) -> datetime:
     """When it was this time of the day, the last time."""
     today = day_of(timezone.now())
     times = [datetime.combine(day, at, timezone.get_default_timezone()) for day in (today, today - timedelta(days=1))]
     return next(moment.astimezone(UTC) for moment in times if moment <= timezone.now())
 
 
-def after(day: date) -> date:
+def next_day(day: date) -> date:
     return day + timedelta(days=1)
 
 
@@ -50,26 +50,26 @@ def month_of(day: date) -> date:
     return day.replace(day=1)
 
 
-def month_after(day: date) -> date:
+def next_month(day: date) -> date:
     """The first day of the next month."""
     return month_of(month_of(day) + timedelta(days=31))
 
 
-def month_named(text: str) -> date:
+def parse_month(text: str) -> date:
     """The first day of a month that is written as 2026-01. Raises ValueError."""
     if not re.fullmatch("[0-9]{4}-[0-9]{2}", text, re.ASCII):
         raise ValueError(text)
     return date.fromisoformat(f"{text}-01")
 
 
-def day_named(text: str) -> date:
+def parse_day(text: str) -> date:
     """The day that is written as 2026-01-31. Raises ValueError."""
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
         raise ValueError(text)
     return date.fromisoformat(text)
 
 
-def span_of(text: str) -> tuple[datetime, datetime]:
+def parse_span(text: str) -> tuple[datetime, datetime]:
     """The first and the last instant of what is written: a date, or a time, which without a zone is of `TIME_ZONE`.
 
     Raises ValueError.

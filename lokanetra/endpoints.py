@@ -5,8 +5,8 @@
     def transfer(self, request, **payment):
         ...
 
-The handler is called with the validated body as keyword arguments, or with what `asks` reads among the parameters of
-the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before; `reads`
+The handler is called with the validated body as keyword arguments, or with what `query` reads among the parameters of
+the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before; `load_related`
 joins what other tables tell of the rows once they are known, for the database plans a join for all of them. Where
 `streams` is named instead of `gives`, all the filtered rows become one file; where `files` are, the parameter
 `format` makes one of them of what the handler returned. Money calls are given their idempotency `key`. What a call
@@ -43,9 +43,9 @@ from lokanetra.parsers import AlwaysJSON, JSONResponse, body_of
 from lokanetra.replica import Reader
 from lokanetra.shapes import Shape
 
-Made = TypeVar("Made")
+Instance = TypeVar("Instance")
 
-NOTHING = QueryDict()
+NO_PARAMETERS = QueryDict()
 KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
 JSON = "json"
 PRINTABLE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -89,15 +89,15 @@ class Contract:
     errors: Sequence[type[APIException]] = ()
     filters: type[FilterSet] | None = None
     pages: type[KeysetPages] | type[NumberedPages] | type[FeedPages] | None = None
-    reads: Callable[[Any], Any] | None = None
+    load_related: Callable[[Any], Any] | None = None
     streams: File | None = None
     files: Mapping[str, File] = field(default_factory=dict)
-    asks: type[BaseSerializer] | None = None
+    query: type[BaseSerializer] | None = None
     money: bool = False
     # Pages that may be seconds old, and are then read on a replica.
-    may_be_late: bool = False
+    allow_stale: bool = False
     # Of a PATCH: whether its body must be there whole.
-    whole: bool = False
+    full_body: bool = False
     # The service reads the account in the query that locks its wallet; until then it is believed what the token says.
     account_checked_in_service: bool = False
 
@@ -110,21 +110,21 @@ class Contract:
         return getattr(self.allow, "for_staff", False)
 
     @property
-    def passed_over(self) -> frozenset[str]:
+    def ignored_parameters(self) -> frozenset[str]:
         """Where there is one format, to name it asks for nothing."""
         return frozenset() if self.filters or self.pages or self.files else frozenset({"format"})
 
     @cached_property
     def parameters(self) -> frozenset[str]:
         """What a call may be asked for in its address."""
-        asked = [*self._asks.fields, *(["format"] if self.files else [])]
+        asked = [*self._query.fields, *(["format"] if self.files else [])]
         return frozenset((*asked, *getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
 
     def read(self, request: Request) -> dict[str, Any]:
         """What the handler is called with."""
-        parameters = request.query_params if request.META.get("QUERY_STRING") else NOTHING
+        parameters = request.query_params if request.META.get("QUERY_STRING") else NO_PARAMETERS
         if self.parameters and parameters:
-            refuse_parameters(parameters, self.parameters | self.passed_over)
+            refuse_parameters(parameters, self.parameters | self.ignored_parameters)
         arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(parameters)
         if self.money:
             arguments["key"] = idempotency_key(request)
@@ -146,17 +146,17 @@ class Contract:
         return JSONResponse(self._shows(result), self.status, replayed)
 
     def _body(self, request: Request) -> dict[str, Any]:
-        reads = self._reads_some if request.method == "PATCH" and not self.whole else self._reads
+        reads = self._reads_some if request.method == "PATCH" and not self.full_body else self._reads
         given = body_of(request)
         refuse_unknown(given, reads.fields)
         return reads.run_validation(given)
 
     def _asked(self, parameters: QueryDict) -> dict[str, Any]:
-        if self.asks is None or not (parameters or self._asks_something):
+        if self.query is None or not (parameters or self._validates_empty):
             return {}
         self._file(parameters)
-        asked = self._asks.fields.keys() & parameters.keys()
-        return self._asks.run_validation({name: parameters[name] for name in asked})
+        asked = self._query.fields.keys() & parameters.keys()
+        return self._query.run_validation({name: parameters[name] for name in asked})
 
     def _file(self, parameters: QueryDict) -> File | None:
         """What the call is to make of its result; None is JSON. Raises ValidationError."""
@@ -173,13 +173,13 @@ class Contract:
         return Shape(self.gives())
 
     @cached_property
-    def _asks(self) -> Any:
-        return (self.asks or Serializer)()
+    def _query(self) -> Any:
+        return (self.query or Serializer)()
 
     @cached_property
-    def _asks_something(self) -> bool:
+    def _validates_empty(self) -> bool:
         """Whether a call without parameters is not one that asks for nothing."""
-        return any(field.required or field.default is not empty for field in self._asks.fields.values())
+        return any(field.required or field.default is not empty for field in self._query.fields.values())
 
     @cached_property
     def _reads(self) -> Any:
@@ -190,7 +190,7 @@ class Contract:
         return (self.takes or Serializer)(partial=True)
 
     def _page(self, request: Request, rows: Any) -> JSONResponse:
-        return Reader()(lambda: self._read_page(request, rows)) if self.may_be_late else self._read_page(request, rows)
+        return Reader()(lambda: self._read_page(request, rows)) if self.allow_stale else self._read_page(request, rows)
 
     def _read_page(self, request: Request, rows: Any) -> JSONResponse:
         assert self.pages
@@ -200,10 +200,10 @@ class Contract:
 
     def _completed(self, page: Any) -> Any:
         """The rows of a page, with what other tables tell of them."""
-        if self.reads is None:
+        if self.load_related is None:
             return page
         ids = list(page.values_list("pk", flat=True))
-        found = self.reads(page.model.objects.all()).in_bulk(ids)
+        found = self.load_related(page.model.objects.all()).in_bulk(ids)
         return [found[pk] for pk in ids if pk in found]
 
     def filtered(self, request: Request, rows: Any) -> Any:
@@ -237,7 +237,7 @@ def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpR
 
 
 @cache
-def one_of(kind: type[Made]) -> Made:
+def shared_instance(kind: type[Instance]) -> Instance:
     """The one object of a class whose objects keep nothing of a request."""
     return kind()
 
@@ -277,16 +277,16 @@ class Endpoints(ViewSet):
         return []  # `Contract.read` knows what a body is
 
     def get_permissions(self) -> list[BasePermission]:
-        return [one_of(self.contract.allow)] if self.contract else []
+        return [shared_instance(self.contract.allow)] if self.contract else []
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         if self.contract is None or self.contract.is_public:
             return []  # a stale token must not stand in the way of a new login
         kinds = [*self.authentication_classes, *([ConsoleSession] if self.contract.is_for_staff else [])]
-        return [one_of(kind) for kind in kinds]
+        return [shared_instance(kind) for kind in kinds]
 
     def get_content_negotiator(self) -> AlwaysJSON:
-        return one_of(AlwaysJSON)
+        return shared_instance(AlwaysJSON)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """There are no versions of an endpoint, and all answers are JSON."""

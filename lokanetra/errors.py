@@ -37,9 +37,9 @@ STATUS_CODES = {
 
 class Problem(exceptions.APIException):
     """A rule of the API that was broken. Subclasses set `status_code`, `default_code` and `default_detail`; what one
-    tells beside them is in `more`."""
+    tells beside them is in `extra`."""
 
-    more: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
 
 
 class ServerBusy(Problem):
@@ -99,7 +99,7 @@ def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
         own = getattr(exc.detail, "code", code)
         return body(exc.status_code, own if isinstance(exc, Problem) else code, str(exc.detail) or detail)
     problem = body(exc.status_code, getattr(exc.detail, "code", exc.default_code), str(exc.detail))
-    return problem | getattr(exc, "more", {})
+    return problem | getattr(exc, "extra", {})
 
 
 def _by_field(detail: Any) -> dict[str, list[str]]:

@@ -83,7 +83,7 @@ class Moment(forms.Field):
         if not value:
             return None
         try:
-            return days.span_of(value)
+            return days.parse_span(value)
         except ValueError:
             raise ValidationError("Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).") from None
 

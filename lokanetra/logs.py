@@ -21,13 +21,13 @@ PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
 ROW = re.compile(r"\n?DETAIL: .*?(?=\n\n(?:The above|During handling)|\Z)", re.DOTALL)
 
 
-def leave_out_what_no_line_says() -> None:
+def disable_unused_fields() -> None:
     """Where each line was written, by which thread and process: to find it out takes longer than to write the line."""
     logging._srcfile = None  # as the documentation of logging has it
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def id_of_request(given: str | None) -> str:
+def choose_request_id(given: str | None) -> str:
     """The client's own id if it sent a sane one, else a new one."""
     return given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
 

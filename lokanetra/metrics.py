@@ -66,7 +66,7 @@ slots = Gauge(
 )
 
 
-def are_on() -> bool:
+def enabled() -> bool:
     return settings.METRICS_TOKEN is not None
 
 
@@ -76,7 +76,7 @@ def are_on() -> bool:
 found: dict[tuple, list[Any]] = {}
 
 
-def count(request: HttpRequest, response: Any, seconds: float) -> None:
+def count_request(request: HttpRequest, response: Any, seconds: float) -> None:
     """Called once for each request."""
     match, outcome = request.resolver_match, _outcome(response)
     key = (match.route if match else None, request.method, response.status_code, outcome)
@@ -86,14 +86,14 @@ def count(request: HttpRequest, response: Any, seconds: float) -> None:
         counter()
 
 
-def refused(status: int) -> None:
+def count_refusal(status: int) -> None:
     """A request that nobody worked on."""
-    if are_on():
+    if enabled():
         refusals.labels(OTHER, STATUS_CODES[status][0]).inc()
 
 
-def retried(reason: str) -> None:
-    if are_on():
+def count_retry(reason: str) -> None:
+    if enabled():
         retries.labels(reason).inc()
 
 
@@ -133,7 +133,7 @@ class Figures:
         self.starting, self.asked = Lock(), Event()
         self.is_running = False
         # Asks for them, by name; set where the queries are known. Raises database errors.
-        self.ask: Callable[[], dict[str, float]] = dict
+        self.query: Callable[[], dict[str, float]] = dict
         self.values: dict[str, float] = {}
         self.asked_at = self.scraped_at = float("-inf")
 
@@ -166,7 +166,7 @@ class Figures:
     def _ask(self) -> None:
         try:
             connection.close_if_unusable_or_obsolete()
-            self.values, self.asked_at = self.ask(), time.monotonic()
+            self.values, self.asked_at = self.query(), time.monotonic()
         except Error:
             connection.close()
         except Exception:
@@ -196,7 +196,7 @@ class Page(View):
     http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if not are_on():
+        if not enabled():
             raise Http404
         if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {settings.METRICS_TOKEN}"):
             return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})

@@ -36,7 +36,7 @@ DOCUMENTATION = ("/swagger/", "/redoc/")
 OURS_ALONE = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 
 
-def below_a_prefix(get_response: Handler) -> Handler:
+def url_prefix(get_response: Handler) -> Handler:
     """Serves the product below a path of a proxy's: links, redirects and cookies bear that path."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -75,14 +75,14 @@ def request_id(get_response: Handler) -> Handler:
     """The client's own id if it sent a sane one, else a new one: in the answer and in every log line."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        current = logs.id_of_request(request.META.get("HTTP_X_REQUEST_ID"))
+        current = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
         logs.request_id.set(current)  # not reset: Django logs a 4xx only after the last middleware
         start = time.perf_counter()
         response = get_response(request)
         response["X-Request-Id"] = current
         logger.info("%s %s", request.method, response.status_code, extra={"fields": _fields(request, response, start)})
-        if metrics.are_on():
-            metrics.count(request, response, time.perf_counter() - start)
+        if metrics.enabled():
+            metrics.count_request(request, response, time.perf_counter() - start)
         return response
 
     return middleware
@@ -180,7 +180,7 @@ class Origins(CorsMiddleware):
         return super().__call__(request) if settings.CORS_ALLOWED_ORIGINS else self.get_response(request)
 
 
-class ForBrowsers:
+class BrowserOnly:
     """Leaves out what only pages need. A client of the API that sends no cookie has no session, and no use for one.
 
     Of several that follow each other the first leaves out all.
@@ -188,25 +188,25 @@ class ForBrowsers:
 
     def __init__(self, get_response: Handler) -> None:
         super().__init__(get_response)  # type: ignore[call-arg]
-        self.past_all = getattr(get_response, "past_all", get_response)
+        self.after_all = getattr(get_response, "after_all", get_response)
 
     def __call__(self: Any, request: HttpRequest) -> HttpResponse:
         if request.COOKIES or request.path_info.startswith(PAGES):
             return super().__call__(request)  # type: ignore[misc]
-        return self.past_all(request)
+        return self.after_all(request)
 
 
-class StaticFiles(ForBrowsers, WhiteNoiseMiddleware):
+class StaticFiles(BrowserOnly, WhiteNoiseMiddleware):
     pass
 
 
-class Sessions(ForBrowsers, SessionMiddleware):
+class Sessions(BrowserOnly, SessionMiddleware):
     pass
 
 
-class Authentication(ForBrowsers, AuthenticationMiddleware):
+class Authentication(BrowserOnly, AuthenticationMiddleware):
     pass
 
 
-class Messages(ForBrowsers, MessageMiddleware):
+class Messages(BrowserOnly, MessageMiddleware):
     pass

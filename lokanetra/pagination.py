@@ -81,8 +81,10 @@ class KeysetPages:
             found = CURSOR.fullmatch(urlsafe_b64decode(text).decode("ascii"))
         except ValueError:
             found = None
-        if found is None or written(*found.groups()) != text:  # base64 is read whatever stands between its letters
-            raise ValidationError({"cursor": ["This is no cursor of ours."]})
+        if (
+            found is None or encode_cursor(*found.groups()) != text
+        ):  # base64 is read whatever stands between its letters
+            raise ValidationError({"cursor": ["This is not one of our cursors."]})
         return found[1], int(found[2])
 
     def _next(self) -> str | None:
@@ -92,7 +94,7 @@ class KeysetPages:
         return self._link(">", self.page[0]) if self.page and self.has_previous else None
 
     def _link(self, direction: str, row: Model) -> str:
-        return replace_query_param(self.request.build_absolute_uri(), "cursor", written(direction, row.pk))
+        return replace_query_param(self.request.build_absolute_uri(), "cursor", encode_cursor(direction, row.pk))
 
 
 class FeedPages:
@@ -156,7 +158,7 @@ class NumberedPages:
 
     def _count(self, rows: QuerySet) -> None:
         name = self._name()
-        found = MAX_ROWS + 1 if name in too_long else counted(rows, MAX_ROWS + 1)
+        found = MAX_ROWS + 1 if name in too_long else capped_count(rows, MAX_ROWS + 1)
         self.count, self.count_is_exact = min(found, MAX_ROWS), found <= MAX_ROWS
         if not self.count_is_exact:
             too_long.add(name, True)
@@ -174,14 +176,14 @@ class NumberedPages:
         return remove_query_param(url, "page") if number == 1 else replace_query_param(url, "page", number)
 
 
-def counted(rows: QuerySet, most: int) -> int:
+def capped_count(rows: QuerySet, most: int) -> int:
     """How many rows there are, up to so many."""
     # Without a condition the index of the key is enough to count by, and that is in memory.
     found = rows.order_by() if rows.query.where else rows.order_by("-pk")
     return found.values("pk")[:most].count()
 
 
-def written(direction: str, start: object) -> str:
+def encode_cursor(direction: str, start: object) -> str:
     """The cursor of the rows before (`<`) or after (`>`) an id."""
     return urlsafe_b64encode(f"{direction}{start}".encode()).decode()
 

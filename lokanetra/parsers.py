@@ -161,12 +161,12 @@ class Past(serializers.Field):
 
     default_error_messages = {
         "invalid": "Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).",
-        "future": "This is still to come.",
+        "future": "This is in the future.",
     }
 
     def to_internal_value(self, data: str) -> datetime:
         try:
-            first, last = days.span_of(data)
+            first, last = days.parse_span(data)
         except ValueError:
             self.fail("invalid")
         now = timezone.now()
@@ -181,7 +181,7 @@ class Day(serializers.Field):
     swagger: ClassVar[dict[str, str]] = {"format": "date"}
 
     default_error_messages = {"invalid": "Write a date (2026-01-31)."}
-    named = staticmethod(days.day_named)
+    named = staticmethod(days.parse_day)
 
     def to_internal_value(self, data: str) -> date:
         try:
@@ -199,7 +199,7 @@ class Month(Day):
     swagger: ClassVar[dict[str, str]] = {}
 
     default_error_messages = {"invalid": "Write a month (2026-01)."}
-    named = staticmethod(days.month_named)
+    named = staticmethod(days.parse_month)
 
 
 def _exact(literal: str) -> Decimal | float:

@@ -15,7 +15,7 @@ from lokanetra import database
 Row = TypeVar("Row", bound=models.Model)
 
 
-class Slot(Expression):
+class Placeholder(Expression):
     """A place in a query for a value that each call brings: an integer, a text or a truth, as the database takes it."""
 
     def __init__(self, name: str, field: models.Field | None = None) -> None:
@@ -26,7 +26,7 @@ class Slot(Expression):
         return "%s", [self]
 
 
-class QuicklyRead(models.Model):
+class FastModel(models.Model):
     """A model whose rows become objects in a third of the time: without signals, and without asking each field."""
 
     class Meta:
@@ -41,7 +41,7 @@ class QuicklyRead(models.Model):
         return read
 
     @classmethod
-    def quickly(cls, **values: Any) -> Self:
+    def build(cls, **values: Any) -> Self:
         """A new object, not yet in the database, of values for all its fields: for a relation the object, or None."""
         made = cls.__new__(cls)
         made._state = ModelState()
@@ -57,7 +57,7 @@ class QuicklyRead(models.Model):
 class Prepared(Generic[Row]):
     """A queryset with slots, to be called with their values. Gives what evaluating it would, in a list.
 
-    newest = Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")).order_by("-pk"))
+    newest = Prepared(lambda: Wallet.objects.filter(user=Placeholder("user_id")).order_by("-pk"))
     newest(user_id=7)
     """
 
@@ -66,7 +66,7 @@ class Prepared(Generic[Row]):
 
     def __call__(self, **values: Any) -> list[Row]:
         compiled = self._compiled
-        params = [values[param.name] if isinstance(param, Slot) else param for param in compiled.params]
+        params = [values[param.name] if isinstance(param, Placeholder) else param for param in compiled.params]
         return compiled.objects(rows_of(compiled.sql, params))
 
     @cached_property

@@ -19,16 +19,16 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from lokanetra import database
 from lokanetra.env import REPLICA
-from lokanetra.postgresql.base import SILENCE_IF_ASKED
+from lokanetra.postgresql.base import PROBE_TIMEOUT
 
 logger = logging.getLogger("lokanetra.replica")
 
 Result = TypeVar("Result")
 
 # Seconds between two looks at it, for how long one counts, and before the log tells again that it is not used.
-EVERY, COUNTS_FOR, TELL_AGAIN = 1.0, 3.0, 60.0
+EVERY, COUNTS_FOR, LOG_AGAIN = 1.0, 3.0, 60.0
 # Seconds for an answer. It is used for what takes less, and the primary can still be asked.
-SILENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 
 # How far each has come, as the number of bytes of the log ahead of the ledger and all else.
 WRITTEN = "SELECT pg_current_wal_lsn() - '0/0'"
@@ -48,7 +48,7 @@ class Reader:
         """What `work` returns. It is called again on the primary where the replica fails, so it changes nothing, and it
         reads all that it needs before it returns."""
         in_transaction = connections[DEFAULT_DB_ALIAS].in_atomic_block
-        self.on_replica = self.on_replica and not in_transaction and watch.finds_it_fresh()
+        self.on_replica = self.on_replica and not in_transaction and monitor.is_fresh()
         if self.on_replica:
             try:
                 with _in_its_place():
@@ -56,12 +56,12 @@ class Reader:
             except Error as fault:
                 if not (database.is_away(fault) or database.is_conflict(fault)):
                     raise
-                watch.lost(fault)
+                monitor.mark_unusable(fault)
                 self.on_replica = False
         return work()
 
 
-class Watch:
+class Monitor:
     """Knows whether the replica may be used: a thread looks every second, so that no request waits to find out.
 
     How late it is follows from what the primary had written when: a replica that has replayed what was written four
@@ -73,21 +73,21 @@ class Watch:
         self.is_running = False
         # When the primary had written how much, the newest first.
         self.written: deque[tuple[float, int]] = deque(maxlen=600)
-        self.fresh_at = self.told_at = float("-inf")
+        self.fresh_at = self.logged_at = float("-inf")
 
-    def finds_it_fresh(self) -> bool:
+    def is_fresh(self) -> bool:
         if not self.is_running:
             self._start()
         return monotonic() - self.fresh_at < COUNTS_FOR
 
-    def lost(self, reason: object) -> None:
+    def mark_unusable(self, reason: object) -> None:
         """Use it no more until the next look that finds nothing wrong. Told once a minute."""
         self.fresh_at = float("-inf")
-        if monotonic() - self.told_at >= TELL_AGAIN:
-            self.told_at = monotonic()
+        if monotonic() - self.logged_at >= LOG_AGAIN:
+            self.logged_at = monotonic()
             logger.warning("the replica is not used: %s", str(reason).splitlines()[0])
 
-    def look(self) -> None:
+    def check(self) -> None:
         now = monotonic()
         try:
             trouble = self._trouble(now)
@@ -95,9 +95,9 @@ class Watch:
             trouble = str(fault) or type(fault).__name__
             connections.close_all()
         if trouble:
-            self.lost(trouble)
+            self.mark_unusable(trouble)
             return
-        if self.fresh_at == self.told_at == float("-inf"):
+        if self.fresh_at == self.logged_at == float("-inf"):
             logger.info("the replica is used")
         elif self.fresh_at == float("-inf"):
             logger.info("the replica is used again")
@@ -118,24 +118,24 @@ class Watch:
         """In a process that asks. The first to ask waits for the first look."""
         with self.starting:
             if not self.is_running:
-                self.look()
+                self.check()
                 Thread(target=self._keep_looking, name=REPLICA, daemon=True).start()
                 self.is_running = True
 
     def _keep_looking(self) -> None:
         while True:
             sleep(EVERY)
-            self.look()
+            self.check()
 
 
-watch = Watch()
+monitor = Monitor()
 
 
 def _asked(alias: str, query: str) -> tuple:
     """The one row of it, soon or not at all."""
     asked: Any = connections[alias]
     asked.close_if_unusable_or_obsolete()
-    asked.silence = SILENCE_IF_ASKED
+    asked.probe_timeout = PROBE_TIMEOUT
     with asked.cursor() as cursor:
         cursor.execute(query)
         return cursor.fetchone()
@@ -160,5 +160,5 @@ def _new_connection(patient: bool) -> Any:
     made: Any = connections.create_connection(REPLICA)
     made.inc_thread_sharing()
     made.alias = DEFAULT_DB_ALIAS  # rows that it reads are changed on the primary, if at all
-    made.patient, made.longest_silence = patient, SILENCE
+    made.patient, made.answer_timeout = patient, ANSWER_TIMEOUT
     return made

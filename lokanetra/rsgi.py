@@ -174,7 +174,7 @@ class Application:
         self.bodies = Bodies()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        logs.leave_out_what_no_line_says()
+        logs.disable_unused_fields()
         threads = Threads()
         self.writes = Slots(loop, threads, WRITE_SLOTS)
         self.reads = Slots(loop, threads, READ_SLOTS)
@@ -182,7 +182,7 @@ class Application:
         self.alive = Slots(loop, threads, HEALTH_SLOTS, connected=False)
         self.ready = Slots(loop, threads, HEALTH_SLOTS)
         self.watched = Slots(loop, threads, HEALTH_SLOTS, connected=False)
-        if metrics.are_on():
+        if metrics.enabled():
             self._tell_slots(loop)
 
     def _tell_slots(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -301,11 +301,11 @@ def _as_latin(text: str) -> str:
 def refusal(scope: Any, status: int) -> Answer:
     """A problem that is answered before Django sees the request."""
     logger.warning("%s %s: refused before it was worked on", scope.method, status)
-    metrics.refused(status)
+    metrics.count_refusal(status)
     headers = {
         "Content-Type": ProblemRenderer.media_type,
         "Cache-Control": "no-store",
-        "X-Request-Id": logs.id_of_request(scope.headers.get("x-request-id")),
+        "X-Request-Id": logs.choose_request_id(scope.headers.get("x-request-id")),
     }
     if status == 503:
         headers["Retry-After"] = "1"

@@ -339,7 +339,7 @@ class EndpointSchema(SwaggerAutoSchema):
         schema = self.serializer_to_schema(self.contract.takes())
         body = openapi.resolve_ref(schema, self.components)
         body["additionalProperties"] = False
-        if self.method == "PATCH" and not self.contract.whole:
+        if self.method == "PATCH" and not self.contract.full_body:
             body.pop("required", None)
         parameter = self.make_body_parameter(schema)
         parameter["required"] = "required" in body
@@ -348,7 +348,7 @@ class EndpointSchema(SwaggerAutoSchema):
     def get_query_parameters(self) -> list[openapi.Parameter]:
         filters = self.contract.filters.base_filters if self.contract.filters else {}
         found = [_filter_parameter(name, field) for name, field in filters.items()]
-        asked: Any = self.contract.asks() if self.contract.asks else serializers.Serializer()
+        asked: Any = self.contract.query() if self.contract.query else serializers.Serializer()
         found += [_query(name, openapi.TYPE_STRING, field.help_text) for name, field in asked.fields.items()]
         if self.contract.files:
             found += [_query("format", openapi.TYPE_STRING, "`json` by default.", enum=[JSON, *self.contract.files])]

@@ -77,7 +77,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "lokanetra.middleware.below_a_prefix",
+    "lokanetra.middleware.url_prefix",
     "lokanetra.middleware.request_id",
     "lokanetra.middleware.headers",
     "lokanetra.middleware.problems",
@@ -241,7 +241,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / ".static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "lokanetra.staticfiles.BelowThePrefix"},
+    "staticfiles": {"BACKEND": "lokanetra.staticfiles.PrefixedStaticFiles"},
 }
 # Where they are found, whatever the prefix in front.
 WHITENOISE_STATIC_PREFIX = STATIC_URL

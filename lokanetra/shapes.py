@@ -33,12 +33,12 @@ class Shape:
                 value = look_for(shown)
             if callable(value):
                 value = look_for(shown)
-            if value is not LEFT_OUT:
+            if value is not MISSING:
                 made[name] = None if value is None else show(value)
         return made
 
 
-LEFT_OUT = object()
+MISSING = object()
 
 
 def _reading(field: Field) -> Reading:
@@ -46,7 +46,7 @@ def _reading(field: Field) -> Reading:
         try:
             return field.get_attribute(shown)
         except SkipField:
-            return LEFT_OUT
+            return MISSING
 
     read = attrgetter(str(field.source)) if field.source_attrs else look_for
     return str(field.field_name), read, look_for, field.to_representation

@@ -24,7 +24,7 @@ PATIENCE = 3.0
 PATIENCE_TO_RETURN = 20.0
 
 # Requests that may wait for the outside at a time. Who sends them there lets no more go.
-AWAY = 16
+MAX_RELEASED = 16
 
 
 class Busy(ServerBusy):
@@ -72,7 +72,7 @@ class Slots:
         Raises Busy when no slot is free within `patience`, or, where there is a `deadline`, no result is there by then
         (both in seconds); the work goes on all the same.
         """
-        lease = Lease(self, await self.take(patience))
+        lease = Lease(self, await self.acquire(patience))
         result: asyncio.Future[Result] = self.loop.create_future()
         self.threads.start(partial(lease.work, work, result))
         if deadline is not None:
@@ -81,7 +81,7 @@ class Slots:
                 raise Busy
         return await result
 
-    async def take(self, patience: float) -> Any:
+    async def acquire(self, patience: float) -> Any:
         """The next slot. Raises Busy when none comes within so many seconds."""
         if self.free:
             return self.free.pop()
@@ -93,7 +93,7 @@ class Slots:
         finally:
             timer.cancel()
 
-    def give(self, connection: Any) -> None:
+    def release(self, connection: Any) -> None:
         """Hand a slot to whoever waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
@@ -120,15 +120,15 @@ class Lease:
         self._end()
         self.slots.loop.call_soon_threadsafe(self._settle, result, value, fault)
 
-    def give_back(self) -> None:
-        """Let others have the slot until `take_again`."""
+    def release(self) -> None:
+        """Let others have the slot until `reacquire`."""
         self._end()
         self.is_held = False
-        self.slots.loop.call_soon_threadsafe(self.slots.give, self.connection)
+        self.slots.loop.call_soon_threadsafe(self.slots.release, self.connection)
 
-    def take_again(self) -> None:
+    def reacquire(self) -> None:
         """Wait for a slot. Raises Busy."""
-        turn = self.slots.take(PATIENCE_TO_RETURN)
+        turn = self.slots.acquire(PATIENCE_TO_RETURN)
         self.connection = asyncio.run_coroutine_threadsafe(turn, self.slots.loop).result()
         self.is_held = True
         self._begin()
@@ -150,7 +150,7 @@ class Lease:
     def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
         self.slots.threads.idle += 1
         if self.is_held:
-            self.slots.give(self.connection)
+            self.slots.release(self.connection)
         if not result.done():
             result.set_exception(fault) if fault else result.set_result(value)
 
@@ -159,7 +159,7 @@ current = local()
 
 
 @contextmanager
-def released() -> Iterator[None]:
+def slot_released() -> Iterator[None]:
     """Around what waits for the outside: meanwhile another request has the slot, and its connection.
 
     Raises RuntimeError inside a transaction, which would be the other request's then; Busy when there is no slot to
@@ -171,11 +171,11 @@ def released() -> Iterator[None]:
         return
     if connections[DEFAULT_DB_ALIAS].in_atomic_block:
         raise RuntimeError("A transaction is open: its connection cannot be given away.")
-    lease.give_back()
+    lease.release()
     try:
         yield
     finally:
-        lease.take_again()
+        lease.reacquire()
 
 
 def _new_connection() -> Any:

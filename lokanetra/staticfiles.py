@@ -4,6 +4,6 @@ from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.urls import get_script_prefix
 
 
-class BelowThePrefix(StaticFilesStorage):
+class PrefixedStaticFiles(StaticFilesStorage):
     def url(self, name: str | None) -> str:
         return get_script_prefix().rstrip("/") + super().url(name)

@@ -25,7 +25,7 @@ PAUSE, LONGEST_PAUSE = 0.5, 10.0
 # The same for a chore that failed.
 RETRY, LONGEST_RETRY = 10.0, 600.0
 # Seconds after which the log tells again that the database is away.
-TELL_AGAIN = 60.0
+LOG_AGAIN = 60.0
 # Seconds for what is under way when the worker is told to stop; what takes longer is abandoned.
 GRACE = 18.0
 # Seconds between two looks at signals and lanes.
@@ -79,7 +79,7 @@ def _lock_beside_file(name: str) -> Iterator[bool]:
 
 
 @dataclass
-class Chore:
+class Job:
     """Something that `run` does when `is_due`, which is asked `every` so many seconds and must cost next to nothing.
 
     `run` does all that is due, may be repeated and interrupted anywhere, and tells what it did; nothing, if nothing.
@@ -91,12 +91,12 @@ class Chore:
     is_due: Callable[[], bool]
     every: float
     shared: bool = False
-    look_at: float = 0.0
+    next_check_at: float = 0.0
     failures: int = 0
     away_since: float | None = None
-    told_at: float = float("-inf")
+    logged_at: float = float("-inf")
 
-    def see_to(self) -> bool:
+    def run_if_due(self) -> bool:
         """Do it if it is due and no other worker is at it. Whether nothing failed."""
         try:
             self._do_if_due()
@@ -127,29 +127,29 @@ class Chore:
         now = time.monotonic()
         if self.away_since is not None:
             logger.info("%s: the database is back after %.0f s", self.name, now - self.away_since)
-        self.failures, self.away_since, self.told_at, self.look_at = 0, None, float("-inf"), now + self.every
+        self.failures, self.away_since, self.logged_at, self.next_check_at = 0, None, float("-inf"), now + self.every
 
     def _database_is_away(self, fault: Exception) -> None:
         connection.close()
         now = time.monotonic()
         self.away_since = self.away_since or now
-        self.look_at = now + growing(PAUSE, LONGEST_PAUSE, self.failures)
-        if now - self.told_at >= TELL_AGAIN:
-            self.told_at = now
+        self.next_check_at = now + backoff(PAUSE, LONGEST_PAUSE, self.failures)
+        if now - self.logged_at >= LOG_AGAIN:
+            self.logged_at = now
             logger.warning("%s: the database is away: %s", self.name, _first_line(fault.__cause__ or fault))
 
     def _failed(self, fault: Exception) -> None:
-        pause = growing(RETRY, LONGEST_RETRY, self.failures)
-        self.look_at = time.monotonic() + pause
+        pause = backoff(RETRY, LONGEST_RETRY, self.failures)
+        self.next_check_at = time.monotonic() + pause
         logger.error("%s failed; it is tried again in %.0f s", self.name, pause, exc_info=fault)
 
 
 @dataclass
-class Round:
+class JobLane:
     """A lane that goes round its chores, one after the other. What fails is tried again later and later."""
 
     name: str
-    chores: list[Chore]
+    jobs: list[Job]
     # Whether its statements may take longer than a request would wait.
     patient: bool = False
 
@@ -160,19 +160,19 @@ class Round:
             well = self._go_round(stop)
             if once:
                 break
-            stop.wait(max(0.0, min(chore.look_at for chore in self.chores) - time.monotonic()))
+            stop.wait(max(0.0, min(job.next_check_at for job in self.jobs) - time.monotonic()))
         return well
 
     def _go_round(self, stop: Event) -> bool:
         well = True
-        for chore in self.chores:
-            if chore.look_at <= time.monotonic() and not stop.is_set():
+        for job in self.jobs:
+            if job.next_check_at <= time.monotonic() and not stop.is_set():
                 close_old_connections()
-                well = chore.see_to() and well
+                well = job.run_if_due() and well
         return well
 
 
-def growing(first: float, longest: float, times: int) -> float:
+def backoff(first: float, longest: float, times: int) -> float:
     return min(first * 2 ** min(times - 1, 30), longest)
 
 
@@ -223,7 +223,7 @@ class Worker:
             if self.once:
                 break
             endings += 1
-            self.stop.wait(growing(PAUSE, LONGEST_PAUSE, endings))
+            self.stop.wait(backoff(PAUSE, LONGEST_PAUSE, endings))
 
     def _runs_well(self, name: str, lane: Lane) -> bool:
         try:

@@ -14,7 +14,7 @@ class TransactionsConfig(AppConfig):
         # The last of the apps whose permissions the groups have.
         post_migrate.connect(groups.create, sender=self, dispatch_uid="groups")
         accounts.deactivated.connect(tell_of_deactivation, dispatch_uid="events")
-        metrics.figures.ask = figures
+        metrics.figures.query = figures
 
 
 def tell_of_deactivation(user: Any, **kwargs: Any) -> None:

@@ -13,7 +13,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from lokanetra.encrypted import EncryptedField
-from lokanetra.prepared import Newest, QuicklyRead, Slot
+from lokanetra.prepared import FastModel, Newest, Placeholder
 from users.models import UserProfile
 from wallet.models import Hold, Wallet
 from wallet.money import MoneyField
@@ -106,11 +106,11 @@ class History:
 
 @cache
 def _newest(count: int) -> Newest["Transaction"]:
-    own = Slot("name", models.CharField())
-    return Newest(lambda: Transaction.objects.all()._sides(Slot("wallet"), own), count)
+    own = Placeholder("name", models.CharField())
+    return Newest(lambda: Transaction.objects.all()._sides(Placeholder("wallet"), own), count)
 
 
-class Transaction(QuicklyRead):
+class Transaction(FastModel):
     """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
 
     `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes

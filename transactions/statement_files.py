@@ -14,7 +14,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from lokanetra import days
-from lokanetra.slots import released
+from lokanetra.slots import slot_released
 from transactions import exports
 from transactions.serializers import StatementLineSerializer
 from transactions.statement_pdf import Drawing
@@ -78,9 +78,9 @@ def drawn(statement: Statement) -> Generator[bytes, None, None]:
     """The whole file, in one part."""
     drawing, rows = Drawing(statement), entries(statement)
     while batch := list(islice(rows, exports.BATCH)):
-        with released(), drawing_board:
+        with slot_released(), drawing_board:
             drawing.add(batch)
-    with released(), drawing_board:
+    with slot_released(), drawing_board:
         content = drawing.finished()
     yield content
 

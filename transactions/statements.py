@@ -127,7 +127,7 @@ def statement(
     Raises ValidationError, by field, for what is no period, is longer than a year, or has not begun.
     """
     first, last = _days(start_date, end_date, month) if start_date or end_date else _month(month)
-    read, moments = Reader(), (days.before(first), days.end_of(last))
+    read, moments = Reader(), (days.instant_before(first), days.end_of(last))
     opening, closing = read(lambda: [last_until(wallet, moment) for moment in moments])
     return Statement(wallet=wallet, start_date=first, end_date=last, opening=opening, closing=closing, read=read)
 
@@ -135,7 +135,7 @@ def statement(
 def _month(month: date | None) -> tuple[date, date]:
     first = month or days.month_of(days.today())
     _has_begun("month", first)
-    return first, days.month_after(first) - timedelta(days=1)
+    return first, days.next_month(first) - timedelta(days=1)
 
 
 def _days(first: date | None, last: date | None, month: date | None) -> tuple[date, date]:
@@ -152,7 +152,7 @@ def _days(first: date | None, last: date | None, month: date | None) -> tuple[da
 
 def _has_begun(name: str, first: date) -> None:
     if first > days.today():
-        raise ValidationError({name: ["This is still to come."]})
+        raise ValidationError({name: ["This is in the future."]})
 
 
 # --- Where a moment is -------------------------------------------------------------------------------
@@ -236,5 +236,5 @@ def _continued(found: Statement, cursor: str | None) -> tuple[int, Statement]:
         return 0, found
     numbers = CURSOR.fullmatch(cursor)
     if numbers is None:
-        raise ValidationError({"cursor": ["This is no cursor of ours."]})
+        raise ValidationError({"cursor": ["This is not one of our cursors."]})
     return int(numbers[1]), found.up_to(int(numbers[2]))

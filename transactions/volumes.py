@@ -18,7 +18,7 @@ def first_unsummed() -> date | None:
     """The day at which summing goes on; None for an empty ledger."""
     last = DayVolume.objects.aggregate(last=Max("day"))["last"]
     if last:
-        return days.after(last)
+        return days.next_day(last)
     first = Transaction.objects.aggregate(first=Min("timestamp"))["first"]
     return first and days.day_of(first)
 

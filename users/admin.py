@@ -16,8 +16,8 @@ from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from lokanetra.actions import ActionForm, acting, answer, existing, show_secret
-from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, link, to_the_second
+from lokanetra.actions import ActionForm, action_page, current_account, show_secret, visible_or_404
+from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, exact_time, link
 from users import accounts, audit, keys, phones
 from users.exceptions import LastSuperuser
 from users.filters import PhoneFormField
@@ -110,7 +110,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
             obj.token_version = accounts.MADE_BY_STAFF
             obj.save()
         elif edited:
-            accounts.administer(by=acting(request), user_id=obj.pk, **edited)
+            accounts.administer(by=current_account(request), user_id=obj.pk, **edited)
             if obj == request.user and {"phone_number", "is_active"} & set(edited):
                 self.message_user(request, "Your logins have ended, this one too: log in again.", messages.WARNING)
 
@@ -126,11 +126,13 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         given = {"username": obj.username, "phone_number": obj.phone_number}
-        audit.record(user_id=acting(request).pk, on=obj, what="account", flag=ADDITION, before=None, after=given)
+        audit.record(
+            user_id=current_account(request).pk, on=obj, what="account", flag=ADDITION, before=None, after=given
+        )
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         for what, details in message.items():
-            audit.record(user_id=acting(request).pk, on=obj, what=what, **details)
+            audit.record(user_id=current_account(request).pk, on=obj, what=what, **details)
 
     @display(description="phone", ordering="phone_number")
     def shown_phone(self, user: UserProfile) -> str | None:
@@ -256,7 +258,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         told = form.cleaned_data
         account = keys.service_account(told["account"])
         key, obj.text = keys.create(
-            account, name=told["name"], days=told["days"], networks=told["networks"], by=acting(request)
+            account, name=told["name"], days=told["days"], networks=told["networks"], by=current_account(request)
         )
         obj.pk, obj.prefix, obj.account = key.pk, key.prefix, account
 
@@ -269,15 +271,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @action(description="Revoke", icon="key_off", permissions=["revoke"])
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = existing(self, request, object_id)
+        key = visible_or_404(self, request, object_id)
 
         def do(reason: str, **_: Any) -> str:
-            keys.revoke(ApiKey.objects.filter(pk=key.pk), by=acting(request), reason=reason)
+            keys.revoke(ApiKey.objects.filter(pk=key.pk), by=current_account(request), reason=reason)
             return "The key is revoked."
 
         facts = {"Key": key, "Account": key.account, "Last used": key.last_used_at or "never"}
         back = reverse("admin:users_apikey_change", args=[key.pk])
-        return answer(request, self, key, title="Revoke", facts=facts, form_class=ActionForm, do=do, back=back)
+        return action_page(request, self, key, title="Revoke", facts=facts, form_class=ActionForm, do=do, back=back)
 
 
 admin.site.unregister(Group)
@@ -309,18 +311,20 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
         return {"before": before, "after": {name: _told_of(form.cleaned_data[name]) for name in changed}}
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        audit.record(user_id=acting(request).pk, on=obj, what="group", flag=ADDITION, **message)
+        audit.record(user_id=current_account(request).pk, on=obj, what="group", flag=ADDITION, **message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         if message["after"]:
-            audit.record(user_id=acting(request).pk, on=obj, what="group", **message)
+            audit.record(user_id=current_account(request).pk, on=obj, what="group", **message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Its members lose what it gave them."""
         for group in queryset:
             rights, members = _names(group.permissions.all()), _names(group.user_set.all())
             before = {"name": group.name, "permissions": rights, "members": members}
-            audit.record(user_id=acting(request).pk, on=group, what="group", flag=DELETION, before=before, after=None)
+            audit.record(
+                user_id=current_account(request).pk, on=group, what="group", flag=DELETION, before=before, after=None
+            )
 
 
 @admin.register(LogEntry)
@@ -341,7 +345,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @display(description=TIME)
     def time(self, entry: LogEntry) -> str:
-        return to_the_second(entry.action_time)
+        return exact_time(entry.action_time)
 
     @display(description="on")
     def thing(self, entry: LogEntry) -> str:

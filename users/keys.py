@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.tokens import Token
 
 from lokanetra.addresses import address_of
-from lokanetra.prepared import Prepared, Slot
+from lokanetra.prepared import Placeholder, Prepared
 from users import audit
 from users.exceptions import TokenNotValid
 from users.models import ApiKey, UserProfile
@@ -35,7 +35,7 @@ LEAST_DAYS, MOST_DAYS = 1, 3650
 
 KEY = Prepared(
     lambda: ApiKey.objects.select_related("account").filter(
-        prefix=Slot("prefix"),
+        prefix=Placeholder("prefix"),
         revoked_at=None,
         account__is_active=True,
         account__is_service=True,

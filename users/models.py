@@ -9,7 +9,7 @@ from django.db.models.functions import Length, Substr
 from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThanOrEqual
 from django.db.transaction import atomic
 
-from lokanetra.prepared import QuicklyRead
+from lokanetra.prepared import FastModel
 from users import phones
 
 
@@ -40,7 +40,7 @@ class Digits(models.Func):
     output_field = models.CharField()
 
 
-class UserProfile(QuicklyRead, AbstractUser):
+class UserProfile(FastModel, AbstractUser):
     """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
 
     A token counts only while it bears the account's `token_version`: raising it ends every one at once, sessions of

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 TIMEOUTS = "cto=1.5&rto=3.0"
 DEADLINE = 4.5
 # Messages that one process hands over at a time: a gateway that hangs keeps as many threads waiting, and no more.
-MOST_AT_ONCE = slots.AWAY
+MOST_AT_ONCE = slots.MAX_RELEASED
 being_sent = BoundedSemaphore(MOST_AT_ONCE)
 
 
@@ -34,7 +34,7 @@ def send(*, to: str, text: str) -> None:
     if gateway is None:
         logger.error("OTP_SMS_URL is not a URL that Apprise can read")
         raise SMSUnavailable
-    with slots.released():
+    with slots.slot_released():
         delivered = _in_time(lambda: gateway.notify(body=text, title=""))
     if not delivered:
         logger.error("the SMS gateway did not take a message")

@@ -14,7 +14,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from lokanetra.prepared import Prepared, Slot
+from lokanetra.prepared import Placeholder, Prepared
 from users.exceptions import TokenNotValid, TokenReused
 from users.models import Login, UserProfile
 
@@ -30,7 +30,7 @@ LONGEST_TOKEN = 1024
 # With its wallet, which most requests ask for next: one query instead of two.
 ACCOUNT = Prepared(
     lambda: UserProfile.objects.select_related("wallet").filter(
-        pk=Slot("user_id"), is_active=True, token_version=Slot("token_version")
+        pk=Placeholder("user_id"), is_active=True, token_version=Placeholder("token_version")
     )
 )
 

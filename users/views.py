@@ -100,7 +100,7 @@ class UserAdminViewSet(Endpoints):
     lookup_value_regex = "[0-9]{1,18}"
 
     @endpoint(
-        gives=serializers.UserSerializer, filters=UserFilter, pages=NumberedPages, may_be_late=True, allow=IsStaff
+        gives=serializers.UserSerializer, filters=UserFilter, pages=NumberedPages, allow_stale=True, allow=IsStaff
     )
     def list(self, request: Authenticated) -> UserQuerySet:
         """List the accounts, newest first."""

@@ -14,7 +14,7 @@ from django.urls import reverse
 from unfold.decorators import display
 
 from lokanetra import days
-from lokanetra.admin import TIME, MomentRangeFilter, ReadOnlyAdmin, link, link_to, when
+from lokanetra.admin import TIME, MomentRangeFilter, ReadOnlyAdmin, link, link_to, short_time
 from transactions.models import Transaction
 from transactions.statement_files import STAFF_FILES
 from wallet.filters import AmountRangeFilter
@@ -85,15 +85,15 @@ class ExpiringAdmin(MoneyAdmin):
 
     @display(description="created")
     def created(self, row: Expiring) -> str:
-        return when(row.created_at)
+        return short_time(row.created_at)
 
     @display(description="expires")
     def expires(self, row: Expiring) -> str:
-        return when(row.expires_at)
+        return short_time(row.expires_at)
 
     @display(description="ended")
     def ended(self, row: Expiring) -> str | None:
-        return when(row.ended_at) if row.ended_at else None
+        return short_time(row.ended_at) if row.ended_at else None
 
 
 def owner(wallet: Wallet | None) -> str:
@@ -147,18 +147,24 @@ def _statements(wallet: Wallet) -> Iterator[list[Any]]:
 def _hold(hold: Any) -> list[Any]:
     other = hold.payee if hold.direction == "OUT" else hold.payer
     remaining = _signed(hold.direction, hold.remaining)
-    return [link(hold, hold.pk), when(hold.created_at), owner_link(other), remaining, when(hold.expires_at)]
+    return [link(hold, hold.pk), short_time(hold.created_at), owner_link(other), remaining, short_time(hold.expires_at)]
 
 
 def _request(asked: Any) -> list[Any]:
     other = asked.requester if asked.direction == "OUT" else asked.payer
     amount = _signed(asked.direction, asked.amount)
-    return [link(asked, asked.pk), when(asked.created_at), owner_link(other), amount, when(asked.expires_at)]
+    return [
+        link(asked, asked.pk),
+        short_time(asked.created_at),
+        owner_link(other),
+        amount,
+        short_time(asked.expires_at),
+    ]
 
 
 def _transaction(row: Any) -> list[Any]:
     amount = _signed(row.direction, row.amount)
-    return [link(row, row.pk), when(row.timestamp), row.counterparty or "outside", amount, rupees(row.balance)]
+    return [link(row, row.pk), short_time(row.timestamp), row.counterparty or "outside", amount, rupees(row.balance)]
 
 
 def _signed(direction: str, amount: Decimal) -> str:

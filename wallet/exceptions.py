@@ -31,7 +31,7 @@ class LimitExceeded(Problem):
 
     def __init__(self, detail: str, limit: dict[str, Any]) -> None:
         super().__init__(detail)
-        self.more = {"limit": limit}
+        self.extra = {"limit": limit}
 
 
 class SelfCreditDisabled(Problem):

@@ -44,10 +44,10 @@ def all_or_nothing(operation: Operation) -> Operation:
                 return _once(operation, *args, **kwargs)
             except (Error, InTheWay) as fault:
                 if _is_conflict(fault) and attempt < MOST_TRIES:
-                    metrics.retried(_reason(fault))
+                    metrics.count_retry(_reason(fault))
                     time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
                 elif not renewed and database.renew_connection(fault):
-                    metrics.retried("connection")
+                    metrics.count_retry("connection")
                     renewed = True
                 elif database.is_away(fault) or _is_conflict(fault):
                     raise ServerBusy from fault

@@ -26,7 +26,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from lokanetra import days
-from lokanetra.prepared import Prepared, Slot, rows_of
+from lokanetra.prepared import Placeholder, Prepared, rows_of
 from transactions import events
 from transactions.models import CREDIT, DEBIT, TRANSFER, Event, Transaction
 from users import audit
@@ -94,8 +94,8 @@ def _locking(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
 # What a payment asks of wallets and accounts; what else there is would be read where it is asked for.
 ASKED = [field.name for field in Wallet._meta.concrete_fields if field.name != "created_at"]
 ASKED += [f"user__{name}" for name in ("username", "phone_number", "is_active", "token_version")]
-OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Slot("user_id"))).only(*ASKED))
-PAYER_OR_RECEIVER = Q(pk=Slot("user_id")) | Q(phone_number=Slot("to"))
+OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Placeholder("user_id"))).only(*ASKED))
+PAYER_OR_RECEIVER = Q(pk=Placeholder("user_id")) | Q(phone_number=Placeholder("to"))
 PAIR = Prepared(
     lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))).only(*ASKED)
 )
@@ -284,7 +284,7 @@ def post(
         receiver.balance += amount
     if reverses is None:
         limits.count(payer, receiver, amount)
-    row = Transaction.quickly(
+    row = Transaction.build(
         id=None,
         timestamp=None,
         transaction_type=_type_of(payer, receiver),

@@ -109,8 +109,8 @@ def _open_holds(wallet: Wallet) -> int:
 
 def _reset(day: date, name: str) -> datetime | None:
     if name.startswith("daily"):
-        return days.start_of(days.after(day))
-    return days.start_of(days.month_after(day)) if name.startswith("monthly") else None
+        return days.start_of(days.next_day(day))
+    return days.start_of(days.next_month(day)) if name.startswith("monthly") else None
 
 
 # --- What is counted -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from lokanetra.prepared import QuicklyRead
+from lokanetra.prepared import FastModel
 from users.models import UserProfile
 from wallet.money import MoneyField
 
@@ -67,7 +67,7 @@ class WalletQuerySet(models.QuerySet["Wallet"]):
         return self.select_related("user", "tier").annotate(due=Coalesce(Subquery(due), nothing))
 
 
-class Wallet(QuicklyRead):
+class Wallet(FastModel):
     """One account's money. Every account has one from birth; `balance` is in rupees and is what its rows say.
 
     Of the balance `held` is set aside for the payees of holds. What went out on `day` and in its month, and came in in

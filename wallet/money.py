@@ -134,6 +134,6 @@ class AmountFormField(forms.CharField):
         text = super().to_python(value)
         return parse(text) if text else None
 
-    def told(self, value: str) -> str:
+    def display(self, value: str) -> str:
         """What was filled in, as people read it."""
         return rupees(parse(value))

@@ -149,7 +149,7 @@ def calendar(today: date) -> tuple[dict[str, Any], dict[str, str]]:
     """What COUNTED takes: every day of this month, and when it began."""
     month = days.month_of(today)
     values: dict[str, Any] = {"month": moment(days.start_of(month))}
-    for number, day in enumerate(_until(month, days.month_after(month))):
+    for number, day in enumerate(_until(month, days.next_month(month))):
         values |= {f"day{number}": day.isoformat(), f"start{number}": moment(days.start_of(day))}
     given = ", ".join(f"(%(day{number})s, %(start{number})s)" for number in range(len(values) // 2))
     types = ("date", "timestamptz") if connection.vendor == "postgresql" else ("text", "text")
@@ -164,7 +164,7 @@ def moment(at: datetime) -> Any:
 def _until(day: date, end: date) -> Iterator[date]:
     while day < end:
         yield day
-        day = days.after(day)
+        day = days.next_day(day)
 
 
 # --- Holds, transactions, requests and keys ----------------------------------------------------------------------

@@ -148,7 +148,7 @@ def check_requests_today(requester: Wallet, now: datetime) -> None:
     last = PaymentRequest.objects.newest_but(most - 1, requester) if most else None
     if last and days.day_of(last.created_at) >= today:
         told = f"These were {most} requests for money today."
-        raise TooManyRequests((days.start_of(days.after(today)) - now).total_seconds(), told)
+        raise TooManyRequests((days.start_of(days.next_day(today)) - now).total_seconds(), told)
 
 
 def check_pending(asked: PaymentRequest, now: datetime) -> None:

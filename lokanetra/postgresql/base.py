@@ -29,7 +29,7 @@ PATIENT_LIMITS = LIMITS | {"statement_timeout": "0"}
 # ... those of commands, which take their time whatever the role that serves is limited to, ...
 LIMITS_OF_COMMANDS = {"statement_timeout": "0"}
 # ... and these seconds are ours, where it does not answer any more: to a statement, and whether it is there at all.
-SILENCE, SILENCE_IF_ASKED, SILENCE_IF_PATIENT = 15.0, 1.5, 900.0
+ANSWER_TIMEOUT, PROBE_TIMEOUT, PATIENT_TIMEOUT = 15.0, 1.5, 900.0
 # A connection that was refused after so many seconds is not tried again: the next would take as long.
 SLOW = 1.0
 
@@ -45,8 +45,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # Whether the next statement is the first one of a transaction.
     begins = False
     closed_by_server: poll
-    silence: float | None = None
-    longest_silence = SILENCE
+    probe_timeout: float | None = None
+    answer_timeout = ANSWER_TIMEOUT
     patient = False
     # For reads that may be seconds old: beside the connection to the primary, and used in its place.
     replica: "DatabaseWrapper | None" = None
@@ -55,7 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """With the limits of a process that answers requests; what the operator sets comes after them, and wins."""
         params = super().get_connection_params()
         if "," in str(params.get("host", "")):
-            params |= self.last_found_first(params["host"].split(","), str(params.get("port", "")).split(","))
+            params |= self.last_primary_first(params["host"].split(","), str(params.get("port", "")).split(","))
         limits = LIMITS_OF_COMMANDS
         if postgresql.serving:
             limits = PATIENT_LIMITS if self.patient else LIMITS
@@ -64,7 +64,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         params["options"] = f"{asked} {own}".strip()
         return params
 
-    def last_found_first(self, hosts: list[str], ports: list[str]) -> dict[str, str]:
+    def last_primary_first(self, hosts: list[str], ports: list[str]) -> dict[str, str]:
         """The hosts in the order in which to ask them: one that hangs costs each new connection its time-out, until
         another one was found to be the primary."""
         every_port = [port or DEFAULT_PORT for port in ports] * (len(hosts) // len(ports))
@@ -83,7 +83,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             type(self).found_at = (connection.info.host, str(connection.info.port))
         connection.prepare_threshold = sys.maxsize  # never by itself; None would forbid it to those who ask for it too
         if postgresql.serving:
-            self.limit_silence(connection)
+            self.enforce_timeout(connection)
         connection.autocommit = True  # what begins a transaction stands below
         self.statements, self.begins = Statements(connection), False
         self.closed_by_server = poll()
@@ -148,24 +148,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super().set_autocommit(autocommit, *args, **kwargs)
 
     def is_usable(self) -> bool:
-        self.silence = SILENCE_IF_ASKED
+        self.probe_timeout = PROBE_TIMEOUT
         try:
             return super().is_usable()
         finally:
-            self.silence = None
+            self.probe_timeout = None
 
-    def limit_silence(self, connection: Connection) -> None:
+    def enforce_timeout(self, connection: Connection) -> None:
         """Give the connection up when it is not answered in time: nothing else would, for hours, where the server
         hangs instead of dying, or its host is gone without a word."""
         wait = connection.wait
-        usual = SILENCE_IF_PATIENT if self.patient else self.longest_silence
+        usual = PATIENT_TIMEOUT if self.patient else self.answer_timeout
 
         def wait_in_time(generator: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             try:
-                return wait(generator, interval, timeout or self.silence or usual)
+                return wait(generator, interval, timeout or self.probe_timeout or usual)
             except WaitTimeout:
                 connection.pgconn.finish()
-                raise Silence("the database did not answer in time") from None
+                raise AnswerTimeout("the database did not answer in time") from None
 
         connection.wait = wait_in_time  # type: ignore[method-assign, assignment]
 
@@ -182,7 +182,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().close_if_health_check_failed()
 
 
-class Silence(OperationalError):
+class AnswerTimeout(OperationalError):
     """Raised when the server took too long to answer, whatever became of the statement."""
 
     is_final = True

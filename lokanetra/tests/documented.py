@@ -12,27 +12,27 @@ Schema = dict[str, Any]
 FORMATS = FormatChecker(["date", "email", "ipv4", "ipv6"])
 
 
-def followed(spec: Schema, schema: Schema) -> Schema:
+def resolved(spec: Schema, schema: Schema) -> Schema:
     """The schema that a reference leads to, and what a schema adds to others put into one."""
     if "$ref" in schema:
         return spec["definitions"][schema["$ref"].rsplit("/", 1)[1]]
     for part in schema.get("allOf", []):
-        whole = followed(spec, part)
+        whole = resolved(spec, part)
         schema = whole | schema | {"properties": whole["properties"] | schema["properties"]}
     return schema
 
 
-def fits(spec: Schema, schema: Schema, shown: Any) -> bool:
+def matches(spec: Schema, schema: Schema, shown: Any) -> bool:
     """Is it what the schema promises? Null is where it says so in Swagger's own word, and nothing more is shown than
     is known."""
-    schema = followed(spec, schema)
+    schema = resolved(spec, schema)
     if shown is None:
         return schema.get("x-nullable", False)
     if schema.get("type") == "array":
-        return all(fits(spec, schema["items"], item) for item in shown)
+        return all(matches(spec, schema["items"], item) for item in shown)
     if "properties" in schema:
         known, needed = schema["properties"], set(schema.get("required", ()))
-        return needed <= set(shown) <= set(known) and all(fits(spec, known[name], shown[name]) for name in shown)
+        return needed <= set(shown) <= set(known) and all(matches(spec, known[name], shown[name]) for name in shown)
     return Draft4Validator(schema, format_checker=FORMATS).is_valid(shown)
 
 
@@ -65,5 +65,5 @@ class DocumentedClient(APIClient):
         if answers and "json" in response.get("Content-Type", ""):
             assert str(response.status_code) in answers, response.content
             schema = answers[str(response.status_code)]["schema"]
-            assert fits(documentation(), schema, response.json()), response.content
+            assert matches(documentation(), schema, response.json()), response.content
         return response

@@ -45,7 +45,7 @@ def test_a_day_lasts_from_its_first_instant_to_its_last(settings, zone, day, sta
     settings.TIME_ZONE = zone
     end = start + timedelta(hours=hours)
     assert (days.start_of(day), days.end_of(day)) == (start, end - TICK)
-    assert days.start_of(days.after(day)) == end
+    assert days.start_of(days.next_day(day)) == end
     moments = (start - TICK, start, end - TICK, end)
     assert [(days.day_of(moment) - day).days for moment in moments] == [-1, 0, 0, 1]
 
@@ -75,7 +75,7 @@ def test_today_is_the_day_that_it_is_there(settings, clock_at):
     ],
 )
 def test_a_month_begins_with_its_first_day(day, first, following):
-    assert (days.month_of(day), days.month_after(day)) == (first, following)
+    assert (days.month_of(day), days.next_month(day)) == (first, following)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_month_begins_with_its_first_day(day, first, following):
     ],
 )
 def test_a_date_and_a_time_without_a_zone_are_read_in_the_time_zone(text, first, last):
-    assert days.span_of(text) == filters.Moment().to_python(text) == (first, last)
+    assert days.parse_span(text) == filters.Moment().to_python(text) == (first, last)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_date_and_a_time_without_a_zone_are_read_in_the_time_zone(text, first,
 )
 def test_what_names_no_instant_is_a_value_error(text):
     with pytest.raises(ValueError):  # noqa: PT011
-        days.span_of(text)
+        days.parse_span(text)
 
 
 # --- What leaves the product -----------------------------------------------------------------------
@@ -177,4 +177,4 @@ def test_every_page_of_the_console_tells_times_in_the_time_zone(evening, asha, b
 )
 def test_the_last_time_that_it_was_this_time_of_the_day(clock_at, now, last):
     clock_at(datetime.fromisoformat(now))
-    assert days.last(time(2, 30)) == datetime.fromisoformat(last)
+    assert days.last_time_at(time(2, 30)) == datetime.fromisoformat(last)

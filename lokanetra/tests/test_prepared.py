@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.forms import model_to_dict
 
-from lokanetra.prepared import Prepared, Slot
+from lokanetra.prepared import Placeholder, Prepared
 from transactions.models import Transaction
 from users.models import UserProfile
 from wallet import payments
@@ -17,7 +17,7 @@ from wallet.models import Wallet
 def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
     rows = Transaction.objects.with_accounts().order_by("-pk")
-    newest = Prepared(lambda: rows.filter(initiated_by=Slot("user_id")))
+    newest = Prepared(lambda: rows.filter(initiated_by=Placeholder("user_id")))
     for user in (asha, ravi, asha):
         found, wanted = newest(user_id=user.pk), list(rows.filter(initiated_by=user))
         assert [model_to_dict(row) for row in found] == [model_to_dict(row) for row in wanted]
@@ -28,7 +28,7 @@ def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
 
 
 def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_queries):
-    of_phone = Prepared(lambda: UserProfile.objects.select_related("wallet").filter(phone_number=Slot("phone")))
+    of_phone = Prepared(lambda: UserProfile.objects.select_related("wallet").filter(phone_number=Placeholder("phone")))
     with django_assert_num_queries(1):
         (user,) = of_phone(phone=asha.phone_number)
         assert (user.wallet.balance, user.wallet.user.username) == (1000, asha.username)
@@ -36,7 +36,7 @@ def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_que
 
 
 def test_what_it_gives_can_be_saved(asha):
-    (wallet,) = Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")))(user_id=asha.pk)
+    (wallet,) = Prepared(lambda: Wallet.objects.filter(user=Placeholder("user_id")))(user_id=asha.pk)
     wallet.status = Wallet.Status.FROZEN
     wallet.save(update_fields=["status"])
     assert Wallet.objects.get(pk=wallet.pk).is_frozen
@@ -44,7 +44,7 @@ def test_what_it_gives_can_be_saved(asha):
 
 def test_a_missing_value_is_an_error_of_the_caller(asha):
     with pytest.raises(KeyError):
-        Prepared(lambda: Wallet.objects.filter(user=Slot("user_id")))()
+        Prepared(lambda: Wallet.objects.filter(user=Placeholder("user_id")))()
 
 
 def test_the_database_prepares_these_statements_and_no_other(asha, ravi):

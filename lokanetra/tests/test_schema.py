@@ -12,7 +12,7 @@ from swagger_spec_validator.validator20 import validate_spec
 
 from lokanetra.parsers import Day
 from lokanetra.schema import ProblemSerializer, answer_of
-from lokanetra.tests.documented import documentation, fits, followed
+from lokanetra.tests.documented import documentation, matches, resolved
 from lokanetra.tests.test_access import TABLE, route_of, routes
 from transactions import webhooks
 from wallet import holds, requests
@@ -48,7 +48,7 @@ def nameless(path):
 
 def leaves(spec, schema, path=""):
     """Every property that has no properties of its own, by its path."""
-    schema = followed(spec, schema)
+    schema = resolved(spec, schema)
     if schema.get("type") == "array":
         yield from leaves(spec, schema["items"], f"{path}[]")
     elif "properties" in schema:
@@ -98,8 +98,8 @@ def test_an_operation_shows_its_body_its_answer_and_who_may_call_it(spec, operat
     assert bool(bodies) == bool(body)
     if body:
         assert operation.get("consumes", spec["consumes"]) == ["application/json"]
-        assert set(body) <= set(followed(spec, bodies[0]["schema"])["properties"])
-        assert followed(spec, bodies[0]["schema"])["additionalProperties"] is False
+        assert set(body) <= set(resolved(spec, bodies[0]["schema"])["properties"])
+        assert resolved(spec, bodies[0]["schema"])["additionalProperties"] is False
         assert [path for path, leaf in leaves(spec, bodies[0]["schema"]) if "example" not in leaf] == []
     ((status, success),) = [found for found in operation["responses"].items() if found[0] < "400"]
     assert int(status) in statuses
@@ -127,7 +127,7 @@ def test_every_status_of_the_table_and_of_the_contract_is_told(spec, operations,
     for status in set(responses) - {"200", "201", "204"}:
         example = responses[status]["examples"]["application/problem+json"]
         assert example["status"] == int(status)
-        assert followed(spec, responses[status]["schema"])["required"] == ["type", "title", "status", "detail", "code"]
+        assert resolved(spec, responses[status]["schema"])["required"] == ["type", "title", "status", "detail", "code"]
 
 
 def test_the_examples_are_those_of_a_real_answer(spec, operations, asha, ravi, as_user):
@@ -171,27 +171,27 @@ def test_every_example_of_a_field_fits_its_schema(spec):
     for name, definition in spec["definitions"].items():
         for field, schema in definition["properties"].items():
             if "example" in schema:
-                assert fits(spec, schema, schema["example"]), f"{name}.{field}"
+                assert matches(spec, schema, schema["example"]), f"{name}.{field}"
 
 
 def test_every_example_of_an_answer_fits_its_schema(spec, operations):
     for call, operation in operations.items():
         for status, response in operation["responses"].items():
             for kind, example in response.get("examples", {}).items():
-                assert kind == "text/csv" or fits(spec, response["schema"], example), (call, status, example)
+                assert kind == "text/csv" or matches(spec, response["schema"], example), (call, status, example)
 
 
 def test_an_answer_that_is_not_as_it_is_told_is_not_believed(spec, operations, asha, as_user, monkeypatch):
     receipt = spec["definitions"]["Receipt"]
     good = operations["POST", "/wallet/credit/"]["responses"]["200"]["examples"]["application/json"]
-    assert fits(spec, receipt, good)
+    assert matches(spec, receipt, good)
     for wrong in ({"amount": None}, {"amount": 150.5}, {"transaction_type": "GIFT"}, {"timestamp": "now"}, {"more": 1}):
-        assert not fits(spec, receipt, good | wrong), wrong
-    assert not fits(spec, receipt, {name: good[name] for name in good if name != "hold"})
+        assert not matches(spec, receipt, good | wrong), wrong
+    assert not matches(spec, receipt, {name: good[name] for name in good if name != "hold"})
     refused = operations["POST", "/wallet/credit/"]["responses"]["403"]
     problem = refused["examples"]["application/problem+json"]
-    assert fits(spec, refused["schema"], problem)
-    assert not fits(spec, refused["schema"], problem | {"code": "hold_closed"})
+    assert matches(spec, refused["schema"], problem)
+    assert not matches(spec, refused["schema"], problem | {"code": "hold_closed"})
     monkeypatch.setitem(documentation()["definitions"]["BalanceAt"]["properties"]["tier"], "x-nullable", False)
     with pytest.raises(AssertionError, match="tier"):
         as_user(asha).get("/wallet/balance/")
@@ -201,7 +201,7 @@ def test_a_refusal_by_a_limit_is_documented_as_it_is_told(spec, asha, as_user, s
     settings.WALLET_MAX_AMOUNT = Decimal(1)
     body = as_user(asha).post("/wallet/debit/", {"amount": "2.00"}).json()
     assert set(body["limit"]) == {"name", "limit", "remaining", "resets_at"}
-    assert fits(spec, spec["definitions"]["Problem"], body)
+    assert matches(spec, spec["definitions"]["Problem"], body)
 
 
 def test_an_example_tells_what_its_own_call_answers(operations):
@@ -321,10 +321,10 @@ def test_a_body_is_required_where_a_field_of_it_is(spec, operations):
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "body":
                 (handler,) = [found for verb, route, found in routes() if (verb, route) == (method, route_of(path))]
-                is_partial = method == "PATCH" and not handler.contract.whole
+                is_partial = method == "PATCH" and not handler.contract.full_body
                 fields = handler.contract.takes().fields.items()
                 needed = [] if is_partial else [name for name, field in fields if field.required]
-                assert followed(spec, parameter["schema"]).get("required", []) == needed
+                assert resolved(spec, parameter["schema"]).get("required", []) == needed
                 assert parameter["required"] == bool(needed)
 
 

@@ -126,7 +126,7 @@ def test_who_waits_for_the_outside_leaves_slot_and_connection_to_others(with_slo
 
     def outside() -> Any:
         before = connections["default"]
-        with slots.released():
+        with slots.slot_released():
             seen.append("left")
             assert inside.wait(5)
         return before is connections["default"]
@@ -146,7 +146,7 @@ def test_a_slot_is_not_left_in_the_midst_of_a_transaction(with_slots, monkeypatc
     def careless() -> None:
         connections["default"].in_atomic_block = True
         try:
-            with slots.released():
+            with slots.slot_released():
                 raise AssertionError("it was left")
         finally:
             connections["default"].in_atomic_block = False
@@ -159,5 +159,5 @@ def test_a_slot_is_not_left_in_the_midst_of_a_transaction(with_slots, monkeypatc
 
 
 def test_without_slots_nothing_is_left():
-    with slots.released():
+    with slots.slot_released():
         pass

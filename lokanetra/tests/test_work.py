@@ -15,7 +15,7 @@ import pytest
 
 from lokanetra.env import BASE_DIR
 from lokanetra.tests.live import Postgres, own_postgres, wait_for
-from lokanetra.work import GRACE, LONGEST_RETRY, RETRY, Chore, Round, claim, growing
+from lokanetra.work import GRACE, LONGEST_RETRY, RETRY, Job, JobLane, backoff, claim
 from transactions.deliveries import DEADLINE
 
 BEGINNING = """
@@ -26,7 +26,7 @@ from django.db import connection
 settings.LOGGING["root"]["level"] = "INFO"
 django.setup()
 from lokanetra import postgresql
-from lokanetra.work import Chore, Round, Worker
+from lokanetra.work import Job, JobLane, Worker
 postgresql.serve()
 
 def ask(statement):
@@ -38,10 +38,10 @@ def chore(name, statement, every=0.2):
         os.write(1, f"{name} begins\\n".encode())
         ask(statement)
         return "done"
-    return Chore(name, run, lambda: True, every)
+    return Job(name, run, lambda: True, every)
 
 def work(**lanes):
-    sys.exit(not Worker({name: Round(name, list(chores)) for name, chores in lanes.items()}).run())
+    sys.exit(not Worker({name: JobLane(name, list(chores)) for name, chores in lanes.items()}).run())
 """
 
 
@@ -113,23 +113,23 @@ def failing() -> str:
 
 def test_a_chore_that_always_fails_stops_no_other_and_is_tried_later_and_later(transactional_db, caplog):
     done: list[str] = []
-    bad = Chore("bad", failing, lambda: True, every=0)
-    good = Chore("good", lambda: done.append("good") or "", lambda: True, every=0)
-    lane = Round("lane", [bad, good])
+    bad = Job("bad", failing, lambda: True, every=0)
+    good = Job("good", lambda: done.append("good") or "", lambda: True, every=0)
+    lane = JobLane("lane", [bad, good])
     assert [lane(Event(), True) for _ in range(3)] == [False, True, True]
     assert done == ["good"] * 3
     assert caplog.text.count("ValueError: no luck") == 1
-    assert bad.look_at - time.monotonic() == pytest.approx(RETRY, abs=1)
+    assert bad.next_check_at - time.monotonic() == pytest.approx(RETRY, abs=1)
 
 
 def test_pauses_grow_up_to_the_longest():
-    assert [growing(RETRY, LONGEST_RETRY, times) for times in (1, 2, 3)] == [10, 20, 40]
-    assert growing(RETRY, LONGEST_RETRY, 100_000) == LONGEST_RETRY
+    assert [backoff(RETRY, LONGEST_RETRY, times) for times in (1, 2, 3)] == [10, 20, 40]
+    assert backoff(RETRY, LONGEST_RETRY, 100_000) == LONGEST_RETRY
 
 
 def test_what_is_not_due_is_not_done_and_what_did_nothing_is_not_logged(transactional_db, caplog):
-    chores = [Chore("later", failing, lambda: False, every=0), Chore("idle", lambda: "", lambda: True, every=0)]
-    assert Round("lane", chores)(Event(), True)
+    chores = [Job("later", failing, lambda: False, every=0), Job("idle", lambda: "", lambda: True, every=0)]
+    assert JobLane("lane", chores)(Event(), True)
     assert caplog.text == ""
 
 
@@ -171,8 +171,8 @@ def test_a_lane_that_takes_long_keeps_no_other_waiting_and_one_that_fails_is_run
     worker = start(
         "def broken(stop, once):\n"
         "    raise ValueError('no luck')\n"
-        "lane = Round('slow', [chore('slow', 'SELECT pg_sleep(60)')], patient=True)\n"
-        "Worker({'slow': lane, 'broken': broken, 'beats': Round('beats', [chore('beat', 'SELECT 1')])}).run()"
+        "lane = JobLane('slow', [chore('slow', 'SELECT pg_sleep(60)')], patient=True)\n"
+        "Worker({'slow': lane, 'broken': broken, 'beats': JobLane('beats', [chore('beat', 'SELECT 1')])}).run()"
     )
     worker.writes("slow begins")
     worker.writes("beat: done", times=5)
@@ -226,7 +226,7 @@ def test_what_takes_too_long_is_abandoned(start):
     worker = start(
         "from lokanetra import work\n"
         "work.GRACE = 2.0\n"
-        "lane = Round('slow', [chore('slow', 'SELECT pg_sleep(90)')], patient=True)\n"
+        "lane = JobLane('slow', [chore('slow', 'SELECT pg_sleep(90)')], patient=True)\n"
         "Worker({'slow': lane}).run()"
     )
     worker.writes("slow begins")

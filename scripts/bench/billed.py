@@ -25,7 +25,7 @@ turn = count()
 
 def main() -> None:
     kind, times = sys.argv[1], int(sys.argv[2])
-    logs.leave_out_what_no_line_says()
+    logs.disable_unused_fields()
     requests = dict(_requests())
     for request in requests.values():
         for _ in range(WARM_UP):

@@ -12,8 +12,8 @@ from django.urls import reverse
 from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action, display
 
-from lokanetra.actions import acting, answer, existing
-from lokanetra.admin import TIME, MomentRangeFilter, to_the_second
+from lokanetra.actions import action_page, current_account, visible_or_404
+from lokanetra.admin import TIME, MomentRangeFilter, exact_time
 from lokanetra.errors import Problem
 from transactions.exports import LEDGER
 from transactions.filters import among_newest, of_accounts
@@ -76,7 +76,7 @@ class TransactionAdmin(MoneyAdmin):
 
     @display(description=TIME, ordering="timestamp")
     def time(self, row: Transaction) -> str:
-        return to_the_second(row.timestamp)
+        return exact_time(row.timestamp)
 
     @display(description="sender")
     def paid_by(self, row: Transaction) -> str:
@@ -114,18 +114,18 @@ class TransactionAdmin(MoneyAdmin):
 
     @action(description="Reverse", icon="undo", permissions=["adjust"])
     def reverse(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        row = existing(self, request, object_id)
+        row = visible_or_404(self, request, object_id)
 
         def do(reason: str, **part: Any) -> str:
             back = refunds.reverse(
-                user_id=acting(request).pk, transaction_id=row.pk, remarks=reason, **part
+                user_id=current_account(request).pk, transaction_id=row.pk, remarks=reason, **part
             ).transaction
             return f"{rupees(back.amount)} of transaction {row.pk} is given back by transaction {back.pk}."
 
         facts = {"Transaction": row, "From": owner(row.sender), "To": owner(row.receiver), "Moved": rupees(row.amount)}
         facts["Given back"] = rupees(row.given_back)
         back = reverse("admin:transactions_transaction_change", args=[row.pk])
-        return answer(request, self, row, title="Reverse", facts=facts, form_class=ReversalForm, do=do, back=back)
+        return action_page(request, self, row, title="Reverse", facts=facts, form_class=ReversalForm, do=do, back=back)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list:
         row = self.get_object(request, object_id)

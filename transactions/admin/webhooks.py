@@ -12,9 +12,9 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from lokanetra import outside
-from lokanetra.actions import ActionForm, acting, answer, existing, show_secret
-from lokanetra.admin import ConsoleAdmin, ReadOnlyAdmin, link, link_to, when
-from lokanetra.pagination import counted
+from lokanetra.actions import ActionForm, action_page, current_account, show_secret, visible_or_404
+from lokanetra.admin import ConsoleAdmin, ReadOnlyAdmin, link, link_to, short_time
+from lokanetra.pagination import capped_count
 from lokanetra.plurals import verb
 from transactions import webhooks
 from transactions.models import Delivery, DeliveryQuerySet, Event, Webhook
@@ -53,7 +53,7 @@ class WebhookForm(ModelForm):
 def _count_of(status: Delivery.Status, description: str) -> Any:
     @display(description=description)
     def told(self: Any, webhook: Webhook) -> str:
-        found = counted(webhook.deliveries.filter(status=status), MOST + 1)
+        found = capped_count(webhook.deliveries.filter(status=status), MOST + 1)
         page = reverse("admin:transactions_delivery_changelist")
         count = f"{found:,}" if found <= MOST else f"more than {MOST:,}"
         return link_to(f"{page}?webhook__id__exact={webhook.pk}&status__exact={status}", count)
@@ -95,18 +95,18 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
 
     @display(description="failing since")
     def failing(self, webhook: Webhook) -> str | None:
-        return when(webhook.failing_since) if webhook.failing_since else None
+        return short_time(webhook.failing_since) if webhook.failing_since else None
 
     @display(description="given up")
     def given_up(self, webhook: Webhook) -> str | None:
-        return when(webhook.switched_off_at) if webhook.switched_off_at else None
+        return short_time(webhook.switched_off_at) if webhook.switched_off_at else None
 
     @display(description="created")
     def created(self, webhook: Webhook) -> str:
-        return when(webhook.created_at)
+        return short_time(webhook.created_at)
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:
-        by, told = acting(request).pk, form.cleaned_data
+        by, told = current_account(request).pk, form.cleaned_data
         if change:
             webhooks.change(by=by, webhook_id=obj.pk, **{name: told[name] for name in form.changed_data})
         else:
@@ -124,7 +124,7 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
     @action(description="Send a test", icon="send", permissions=["manage"])
     def send_test(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(reason: str, **_: Any) -> str:
-            delivery = webhooks.test(by=acting(request).pk, webhook_id=int(object_id), reason=reason)
+            delivery = webhooks.test(by=current_account(request).pk, webhook_id=int(object_id), reason=reason)
             return f"Delivery {delivery.pk} is on its way."
 
         return self._answer(request, object_id, "Send a test", do)
@@ -132,7 +132,7 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
     @action(description="Rotate the secret", icon="autorenew", permissions=["manage"])
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(reason: str, **_: Any) -> HttpResponse:
-            webhook = webhooks.rotate(by=acting(request).pk, webhook_id=int(object_id), reason=reason)
+            webhook = webhooks.rotate(by=current_account(request).pk, webhook_id=int(object_id), reason=reason)
             return self._secret(request, "New secret", webhook)
 
         return self._answer(request, object_id, "Rotate the secret", do)
@@ -140,7 +140,7 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
     @action(description="Retry all failed", icon="replay", permissions=["manage"])
     def retry_failed(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(reason: str, **_: Any) -> str:
-            count = webhooks.retry_failed(by=acting(request).pk, webhook_id=int(object_id), reason=reason)
+            count = webhooks.retry_failed(by=current_account(request).pk, webhook_id=int(object_id), reason=reason)
             return _told(count)
 
         return self._answer(request, object_id, "Retry all failed", do)
@@ -150,10 +150,10 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
         return show_secret(request, self, title=title, about=about, secret=webhook.secret or "")
 
     def _answer(self, request: HttpRequest, object_id: str, title: str, do: Any) -> HttpResponse:
-        webhook = existing(self, request, object_id)
+        webhook = visible_or_404(self, request, object_id)
         facts = {"Webhook": webhook.url, "State": self.state(webhook), "Failed": self.failed(webhook)}
         back = reverse("admin:transactions_webhook_change", args=[webhook.pk])
-        return answer(request, self, webhook, title=title, facts=facts, form_class=ActionForm, do=do, back=back)
+        return action_page(request, self, webhook, title=title, facts=facts, form_class=ActionForm, do=do, back=back)
 
 
 @admin.register(Delivery)
@@ -186,15 +186,15 @@ class DeliveryAdmin(ForSuperusers, ReadOnlyAdmin):
 
     @display(description="created")
     def created(self, delivery: Delivery) -> str:
-        return when(delivery.created_at)
+        return short_time(delivery.created_at)
 
     @display(description="sent")
     def sent(self, delivery: Delivery) -> str | None:
-        return when(delivery.sent_at) if delivery.sent_at else None
+        return short_time(delivery.sent_at) if delivery.sent_at else None
 
     @display(description="next try")
     def again(self, delivery: Delivery) -> str | None:
-        return when(delivery.next_at) if delivery.next_at else None
+        return short_time(delivery.next_at) if delivery.next_at else None
 
     @admin.action(description="Retry", permissions=["manage"])
     def retry(self, request: HttpRequest, deliveries: DeliveryQuerySet) -> None:
@@ -205,7 +205,7 @@ class DeliveryAdmin(ForSuperusers, ReadOnlyAdmin):
             self.message_user(request, told, messages.ERROR)
             return
         for pk in ids:
-            webhooks.retry(by=acting(request).pk, delivery_id=pk)
+            webhooks.retry(by=current_account(request).pk, delivery_id=pk)
         self.message_user(request, _told(len(ids)))
 
 

@@ -79,7 +79,7 @@ def test_where_nothing_is_due_nothing_is_logged(asha, caplog):
 @pytest.mark.parametrize(("chore", "index"), [(0, "wallet_hold_due"), (1, "wallet_request_due")])
 def test_expiry_costs_one_query_of_an_index_where_nothing_is_over(asha, django_assert_num_queries, chore, index):
     with django_assert_num_queries(1) as queries:
-        assert not work.lanes()["expiry"].chores[chore].is_due()
+        assert not work.lanes()["expiry"].jobs[chore].is_due()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET enable_seqscan = off")

@@ -445,7 +445,7 @@ def test_a_pdf_that_is_drawn_leaves_its_slot_to_others(asha, as_user, monkeypatc
         def __exit__(self, *fault):
             held.append("back")
 
-    monkeypatch.setattr(statement_files, "released", Watched)
+    monkeypatch.setattr(statement_files, "slot_released", Watched)
     add, finished = statement_pdf.Drawing.add, statement_pdf.Drawing.finished
     monkeypatch.setattr(statement_pdf.Drawing, "add", lambda self, rows: held.append("draws") or add(self, rows))
     monkeypatch.setattr(statement_pdf.Drawing, "finished", lambda self: held.append("draws") or finished(self))

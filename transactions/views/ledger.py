@@ -46,8 +46,8 @@ class TransactionViewSet(Endpoints):
         gives=StaffEntrySerializer,
         filters=StaffFilter,
         pages=NumberedPages,
-        reads=TransactionQuerySet.for_staff,
-        may_be_late=True,
+        load_related=TransactionQuerySet.for_staff,
+        allow_stale=True,
         allow=IsStaff,
     )
     def admin_list(self, request: Authenticated) -> TransactionQuerySet:
@@ -68,7 +68,7 @@ class TransactionViewSet(Endpoints):
         return Transaction.objects.so_far().visible_to(request.user)
 
     @action(detail=False)
-    @endpoint(asks=StatementRequestSerializer, gives=StatementRowSerializer, pages=StatementPages, files=FILES)
+    @endpoint(query=StatementRequestSerializer, gives=StatementRowSerializer, pages=StatementPages, files=FILES)
     def statement(self, request: Authenticated, **period: Any) -> statements.Statement:
         """Show what one's own wallet held when a period began and ended, and every row between, oldest first.
 

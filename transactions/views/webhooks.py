@@ -87,7 +87,7 @@ class DeliveryViewSet(Endpoints):
         gives=serializers.DeliverySerializer,
         filters=DeliveryFilter,
         pages=NumberedPages,
-        reads=DeliveryQuerySet.with_events,
+        load_related=DeliveryQuerySet.with_events,
         allow=IsSuperuser,
     )
     def list(self, request: Authenticated) -> DeliveryQuerySet:

@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import action, display
 
-from lokanetra.actions import ActionForm, acting, answer, existing
-from lokanetra.admin import TIME, link, when
+from lokanetra.actions import ActionForm, action_page, current_account, visible_or_404
+from lokanetra.admin import TIME, link, short_time
 from transactions.models import Transaction
 from wallet import holds
 from wallet.console import ExpiringAdmin, money, owner, owner_link
@@ -71,7 +71,7 @@ class HoldAdmin(ExpiringAdmin):
     @action(description="Capture", icon="done_all", permissions=["adjust"])
     def capture(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(rest: str, **capture: Any) -> str:
-            is_final, by = rest == CaptureForm.FREE, acting(request).pk
+            is_final, by = rest == CaptureForm.FREE, current_account(request).pk
             receipt = holds.capture(user_id=by, hold_id=int(object_id), as_staff=True, final=is_final, **capture)
             return f"Transaction {receipt.transaction.pk}: {rupees(receipt.transaction.amount)} is captured."
 
@@ -80,7 +80,7 @@ class HoldAdmin(ExpiringAdmin):
     @action(description="Void", icon="cancel", permissions=["adjust"])
     def void(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(**void: Any) -> str:
-            hold = holds.void(user_id=acting(request).pk, hold_id=int(object_id), as_staff=True, **void)
+            hold = holds.void(user_id=current_account(request).pk, hold_id=int(object_id), as_staff=True, **void)
             return f"Hold {hold.pk} is voided."
 
         return self._answer(request, object_id, "Void", ActionForm, do)
@@ -93,14 +93,14 @@ class HoldAdmin(ExpiringAdmin):
     def _answer(
         self, request: HttpRequest, object_id: str, title: str, form: type[ActionForm], do: Any
     ) -> HttpResponse:
-        hold = existing(self, request, object_id)
+        hold = visible_or_404(self, request, object_id)
         facts = {"Hold": hold, "From": owner(hold.payer), "To": owner(hold.payee), "Status": hold.state}
         facts |= {"Set aside": rupees(hold.amount), "Remaining": rupees(hold.remaining)}
         back = reverse("admin:wallet_hold_change", args=[hold.pk])
-        return answer(request, self, hold, title=title, facts=facts, form_class=form, do=do, back=back)
+        return action_page(request, self, hold, title=title, facts=facts, form_class=form, do=do, back=back)
 
 
 def _captures(hold: Hold) -> dict[str, Any]:
     rows = Transaction.objects.filter(hold=hold).select_related("initiated_by").order_by("-pk")[:NEWEST]
-    cells = [[link(row, row.pk), when(row.timestamp), row.initiated_by, rupees(row.amount)] for row in rows]
+    cells = [[link(row, row.pk), short_time(row.timestamp), row.initiated_by, rupees(row.amount)] for row in rows]
     return {"title": "Captures", "headers": ["id", TIME, "by", "amount"], "rows": cells}

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-from lokanetra.admin import TIME, link, page_of, when
+from lokanetra.admin import TIME, change_page, link, short_time
 from users.admin import UserProfileAdmin
 from users.models import Login, UserProfile
 from wallet import limits
@@ -69,7 +69,7 @@ def _account(person: UserProfile) -> dict[str, str]:
 
 def _money(wallet: Wallet) -> Iterator[dict[str, str]]:
     state = f"{wallet.status.lower()}, {f'tier {wallet.tier}' if wallet.tier else 'no tier'}"
-    yield {"title": "Balance", "value": rupees(wallet.balance), "note": state, "href": page_of(wallet)}
+    yield {"title": "Balance", "value": rupees(wallet.balance), "note": state, "href": change_page(wallet)}
     yield {"title": "Available", "value": rupees(wallet.available), "note": f"{rupees(wallet.held_now)} held"}
 
 
@@ -98,7 +98,7 @@ def _limit(limit: Limit) -> list[Any]:
         field.help_text.rstrip("."),
         _quantity(limit.limit),
         *used,
-        when(limit.resets_at) if limit.resets_at else "",
+        short_time(limit.resets_at) if limit.resets_at else "",
     ]
 
 
@@ -108,7 +108,10 @@ def _quantity(quantity: Quantity) -> str:
 
 def _logins(person: UserProfile) -> dict[str, Any]:
     rows = [
-        [link(login, when(login.created_at)), *(when(at) if at else "" for at in (login.rotated_at, login.ended_at))]
+        [
+            link(login, short_time(login.created_at)),
+            *(short_time(at) if at else "" for at in (login.rotated_at, login.ended_at)),
+        ]
         for login in Login.objects.filter(user=person).order_by("-pk")[:NEWEST]
     ]
     return {"title": "Last logins", "headers": [TIME, "last used", "ended"], "rows": rows}

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.decorators import display
 
-from lokanetra.actions import acting
+from lokanetra.actions import current_account
 from lokanetra.admin import ConsoleAdmin, link_to
 from lokanetra.plurals import how_many, verb
 from users import audit
@@ -103,16 +103,18 @@ class TierAdmin(ConsoleAdmin):
         return {"before": before, "after": {name: _told(form.cleaned_data[name]) for name in changed}}
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        audit.record(user_id=acting(request).pk, on=obj, what="tier", flag=ADDITION, **message)
+        audit.record(user_id=current_account(request).pk, on=obj, what="tier", flag=ADDITION, **message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         if message["after"]:
-            audit.record(user_id=acting(request).pk, on=obj, what="tier", **message)
+            audit.record(user_id=current_account(request).pk, on=obj, what="tier", **message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         for tier in queryset:
             before = {name: _told(getattr(tier, name)) for name in ("name", *NAMES)}
-            audit.record(user_id=acting(request).pk, on=tier, what="tier", flag=DELETION, before=before, after=None)
+            audit.record(
+                user_id=current_account(request).pk, on=tier, what="tier", flag=DELETION, before=before, after=None
+            )
 
 
 def _told(value: Any) -> Any:

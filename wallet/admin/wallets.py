@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 
 from lokanetra import days
-from lokanetra.actions import ActionForm, acting, answer, existing
-from lokanetra.admin import MomentRangeFilter, link_to, page_of, when
+from lokanetra.actions import ActionForm, action_page, current_account, visible_or_404
+from lokanetra.admin import MomentRangeFilter, change_page, link_to, short_time
 from wallet import limits, payments, status
 from wallet.console import MoneyAdmin, history_of, money, owner_link, tables
 from wallet.filters import AmountRangeFilter
@@ -85,7 +85,7 @@ class WalletAdmin(MoneyAdmin):
 
     @display(description="created", ordering="created_at")
     def created(self, wallet: Wallet) -> str:
-        return when(wallet.created_at)
+        return short_time(wallet.created_at)
 
     @display(description="transactions")
     def transactions(self, wallet: Wallet) -> str:
@@ -115,7 +115,7 @@ class WalletAdmin(MoneyAdmin):
     @action(description="Set tier", icon="speed", permissions=["manage"])
     def set_tier(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(tier: Any, reason: str, key: str) -> str:
-            status.set_tier(user_id=acting(request).pk, wallet_id=int(object_id), tier=tier, reason=reason)
+            status.set_tier(user_id=current_account(request).pk, wallet_id=int(object_id), tier=tier, reason=reason)
             return f"The wallet has the tier {tier}." if tier else "The wallet has no tier."
 
         return self._answer(request, object_id, "Set tier", TierChoiceForm, do)
@@ -127,7 +127,7 @@ class WalletAdmin(MoneyAdmin):
 
     def _adjust(self, request: HttpRequest, object_id: str, title: str, service: Service) -> HttpResponse:
         def do(reason: str, **payment: Any) -> str:
-            receipt = service(user_id=acting(request).pk, wallet_id=int(object_id), remarks=reason, **payment)
+            receipt = service(user_id=current_account(request).pk, wallet_id=int(object_id), remarks=reason, **payment)
             return f"Transaction {receipt.transaction.pk}: the wallet holds {rupees(receipt.balance)}."
 
         return self._answer(request, object_id, title, AdjustmentForm, do)
@@ -136,7 +136,7 @@ class WalletAdmin(MoneyAdmin):
         self, request: HttpRequest, object_id: str, title: str, service: Callable[..., Any]
     ) -> HttpResponse:
         def do(reason: str, key: str) -> str:
-            wallet = service(user_id=acting(request).pk, wallet_id=int(object_id), reason=reason)
+            wallet = service(user_id=current_account(request).pk, wallet_id=int(object_id), reason=reason)
             return f"The wallet is {wallet.status.lower()}."
 
         return self._answer(request, object_id, title, ActionForm, do)
@@ -144,9 +144,11 @@ class WalletAdmin(MoneyAdmin):
     def _answer(
         self, request: HttpRequest, object_id: str, title: str, form: type[ActionForm], do: Any
     ) -> HttpResponse:
-        wallet = existing(self, request, object_id)
+        wallet = visible_or_404(self, request, object_id)
         facts = {"Wallet": wallet.user, "Phone": wallet.user.phone or "none", "Balance": rupees(wallet.balance)}
         facts |= {"Held": rupees(wallet.held_now), "Status": wallet.status, "Tier": wallet.tier or "none"}
-        back = page_of(wallet.user if FROM_PERSON in request.GET else wallet)
+        back = change_page(wallet.user if FROM_PERSON in request.GET else wallet)
         now = {"tier": wallet.tier_id}
-        return answer(request, self, wallet, title=title, facts=facts, form_class=form, do=do, back=back, initial=now)
+        return action_page(
+            request, self, wallet, title=title, facts=facts, form_class=form, do=do, back=back, initial=now
+        )

@@ -49,7 +49,7 @@ def key_in(page):
 def fill_in(client, path, **fields):
     """As people do it: open the page, fill it in, look at it once more, confirm."""
     data = {"key": key_in(client.get(path)), **fields}
-    assert client.post(path, data).context["asks"] is True
+    assert client.post(path, data).context["confirm"] is True
     return client.post(path, {**data, "confirmed": ""})
 
 
@@ -91,7 +91,7 @@ def test_nothing_moves_before_it_is_confirmed(finance, asha, ledger):
     asked = finance.post(path, data).content.decode()
     assert "Yes, do it" in asked and "₹ 5.00" in asked
     page = finance.post(path, {**data, "edit": ""})
-    assert (page.context["asks"], page.context["form"]["amount"].value()) == (False, "5")
+    assert (page.context["confirm"], page.context["form"]["amount"].value()) == (False, "5")
     assert ledger() == before and not LogEntry.objects.exists()
 
 

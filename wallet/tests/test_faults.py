@@ -188,7 +188,7 @@ WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.InTheWay(
 def told(monkeypatch) -> list[str | float]:
     """Why operations are repeated, and the longest pause (seconds) before each try."""
     told: list[str | float] = []
-    monkeypatch.setattr("wallet.faults.metrics.retried", told.append)
+    monkeypatch.setattr("wallet.faults.metrics.count_retry", told.append)
     monkeypatch.setattr("wallet.faults.random.uniform", lambda least, most: most)
     monkeypatch.setattr("wallet.faults.time.sleep", told.append)
     return told

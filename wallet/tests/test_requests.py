@@ -148,7 +148,7 @@ def test_a_day_has_its_number_of_requests_and_the_next_begins_in_the_time_zone(
     asha, ravi, as_user, ask, clock_at, settings
 ):
     settings.REQUESTS_PER_DAY = 3
-    midnight = days.start_of(days.after(days.today()))
+    midnight = days.start_of(days.next_day(days.today()))
     clock_at(midnight - timedelta(seconds=30))
     for _ in range(3):
         as_user(asha).post(path(ask(), "decline"))

@@ -26,8 +26,8 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.WalletSerializer,
         filters=WalletFilter,
         pages=NumberedPages,
-        reads=WalletQuerySet.for_staff,
-        may_be_late=True,
+        load_related=WalletQuerySet.for_staff,
+        allow_stale=True,
         allow=IsStaff,
     )
     def list(self, request: Authenticated) -> WalletQuerySet:
@@ -37,7 +37,7 @@ class WalletAdminViewSet(Endpoints):
     @endpoint(
         takes=serializers.TierChangeSerializer,
         gives=serializers.WalletSerializer,
-        whole=True,
+        full_body=True,
         allow=MayChange,
         errors=[exceptions.OwnWallet],
     )
@@ -90,14 +90,14 @@ class WalletAdminViewSet(Endpoints):
         return status.unfreeze(user_id=request.user.pk, wallet_id=int(pk), reason=reason)
 
     @action(detail=True)
-    @endpoint(asks=serializers.AtSerializer, gives=serializers.BalanceAtSerializer, allow=IsStaff)
+    @endpoint(query=serializers.AtSerializer, gives=serializers.BalanceAtSerializer, allow=IsStaff)
     def balance(self, request: Authenticated, pk: str, at: datetime | None = None) -> Wallet | PastBalance:
         """Show the balance of a wallet, now or at a moment of the past."""
         return statements.balance(Wallet.objects.one(int(pk)), at)
 
     @action(detail=True)
     @endpoint(
-        asks=StatementRequestSerializer,
+        query=StatementRequestSerializer,
         gives=StatementRowSerializer,
         pages=StatementPages,
         files=STAFF_FILES,
@@ -149,7 +149,7 @@ class HoldAdminViewSet(Endpoints):
         gives=serializers.StaffHoldSerializer,
         filters=StaffHoldFilter,
         pages=NumberedPages,
-        may_be_late=True,
+        allow_stale=True,
         allow=IsStaff,
     )
     def list(self, request: Authenticated) -> HoldQuerySet:
@@ -162,7 +162,7 @@ class PaymentRequestAdminViewSet(Endpoints):
         gives=serializers.StaffPaymentRequestSerializer,
         filters=StaffPaymentRequestFilter,
         pages=NumberedPages,
-        may_be_late=True,
+        allow_stale=True,
         allow=IsStaff,
     )
     def list(self, request: Authenticated) -> PaymentRequestQuerySet:

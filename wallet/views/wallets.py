@@ -15,7 +15,7 @@ from wallet.models import Wallet
 
 class WalletViewSet(Endpoints):
     @action(detail=False)
-    @endpoint(asks=serializers.AtSerializer, gives=serializers.BalanceAtSerializer)
+    @endpoint(query=serializers.AtSerializer, gives=serializers.BalanceAtSerializer)
     def balance(self, request: Authenticated, at: datetime | None = None) -> Wallet | PastBalance:
         """Show one's own balance, now or at a moment of the past."""
         return statements.balance(request.user.wallet, at)

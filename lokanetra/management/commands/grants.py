@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError, connection
 from django.db.transaction import atomic
 
-from lokanetra.checks import RULES_THE_LEDGER
+from lokanetra.checks import CONTROLS_LEDGER
 from lokanetra.postgresql.base import LIMITS
 
 # By what becomes of the rows. A table that stands nowhere here, or twice, is an error of ours.
@@ -132,7 +132,7 @@ class Command(BaseCommand):
             raise CommandError("SQLite has no roles: this is for PostgreSQL.")
         if not _asked("SELECT to_regclass('django_migrations')")[0][0]:
             raise CommandError("There are no tables yet: run manage.py migrate.")
-        found = _asked(RULES_THE_LEDGER, role)
+        found = _asked(CONTROLS_LEDGER, role)
         if not found:
             raise CommandError(
                 f"There is no role {role}. Make it first: CREATE ROLE {_quoted(role)} LOGIN PASSWORD '...'"

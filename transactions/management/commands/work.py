@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from lokanetra import days, postgresql
 from lokanetra.plurals import how_many
-from lokanetra.work import Chore, Lane, Round, Worker
+from lokanetra.work import Job, JobLane, Lane, Worker
 from transactions import volumes
 from transactions.deliveries import REST, Courier
 from transactions.management.commands.prune import prune
@@ -30,19 +30,19 @@ MOST_COMPLAINTS = 50
 def lanes() -> dict[str, Lane]:
     """Each is a thread. A loop that has no chores is a lane of its own: a function of `(stop, once)`."""
     rounds = [
-        Round(
+        JobLane(
             "expiry",
             [
-                Chore("expire_holds", close_holds, lambda: Hold.objects.due().exists(), EXPIRY),
-                Chore("expire_requests", close_requests, lambda: PaymentRequest.objects.due().exists(), EXPIRY),
+                Job("expire_holds", close_holds, lambda: Hold.objects.due().exists(), EXPIRY),
+                Job("expire_requests", close_requests, lambda: PaymentRequest.objects.due().exists(), EXPIRY),
             ],
         ),
-        Round(
+        JobLane(
             "upkeep",
             [
-                Chore("close_days", close_days, lambda: bool(volumes.open_days()), NIGHTLY),
-                Chore("prune", remove_stale, lambda: True, HOURLY),
-                Chore("check_ledger", check_books, is_unchecked, NIGHTLY),
+                Job("close_days", close_days, lambda: bool(volumes.open_days()), NIGHTLY),
+                Job("prune", remove_stale, lambda: True, HOURLY),
+                Job("check_ledger", check_books, is_unchecked, NIGHTLY),
             ],
             patient=True,
         ),
@@ -53,9 +53,9 @@ def lanes() -> dict[str, Lane]:
 def deliver(stop: Event, once: bool) -> bool:
     """As long as something is due, one round follows the other. At the end what is under way is waited for."""
     courier = Courier()
-    chore = Chore("deliver", partial(courier.work, stop), lambda: True, REST, shared=True)
+    chore = Job("deliver", partial(courier.work, stop), lambda: True, REST, shared=True)
     try:
-        return Round("deliveries", [chore])(stop, once)
+        return JobLane("deliveries", [chore])(stop, once)
     finally:
         courier.finish()
 
@@ -85,7 +85,7 @@ def remove_stale() -> str:
 
 def is_unchecked() -> bool:
     """Since `NIGHTLY_AT` was last."""
-    return not LedgerCheck.objects.filter(ended_at__gte=days.last(settings.NIGHTLY_AT)).exists()
+    return not LedgerCheck.objects.filter(ended_at__gte=days.last_time_at(settings.NIGHTLY_AT)).exists()
 
 
 def check_books() -> str:

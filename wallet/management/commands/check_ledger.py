@@ -223,4 +223,4 @@ class Command(BaseCommand):
 
 def moment(text: str) -> datetime:
     """Where a date, or a time, begins. Raises ValueError."""
-    return days.span_of(text)[0]
+    return days.parse_span(text)[0]
