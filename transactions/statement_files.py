@@ -17,7 +17,6 @@ from lokanetra import days
 from lokanetra.slots import slot_released
 from transactions import exports
 from transactions.serializers import StatementLineSerializer
-from transactions.statement_pdf import Drawing
 from transactions.statements import Statement
 from users import audit
 
@@ -76,6 +75,8 @@ class StatementPDF:
 
 def drawn(statement: Statement) -> Generator[bytes, None, None]:
     """The whole file, in one part."""
+    from transactions.statement_pdf import Drawing  # 18 MiB with what draws: only in processes that were asked to
+
     drawing, rows = Drawing(statement), entries(statement)
     while batch := list(islice(rows, exports.BATCH)):
         with slot_released(), drawing_board:

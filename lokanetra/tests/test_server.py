@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
@@ -9,6 +10,7 @@ from http.client import HTTPConnection
 from lokanetra.tests.live import Live, at_once
 
 WORKERS = 3
+LOADED = "import sys; from lokanetra import rsgi; print(*sys.modules)"
 
 
 @contextmanager
@@ -90,3 +92,9 @@ def test_clients_that_go_away_take_no_slot_with_them(live: Live):
     answers = at_once(*[lambda: live.call("GET", "/wallet/balance/", token=token)] * 20)
     assert [answer.status for answer in answers] == [200] * 20
     assert "Traceback" not in live.output.read_text()
+
+
+def test_a_worker_is_forked_with_what_requests_need_and_without_what_few_do(live: Live):
+    loaded = set(live.run(sys.executable, "-c", LOADED).stdout.split())
+    assert loaded >= {"lokanetra.urls", "jwt", "apprise.plugins.custom_json"}
+    assert loaded.isdisjoint({"apprise.plugins.twilio", "fpdf", "fontTools", "drf_yasg.openapi", "sentry_sdk"})

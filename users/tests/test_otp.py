@@ -10,6 +10,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import apprise
 import pytest
 from django.apps import apps
 from django.conf import settings as configured
@@ -498,6 +499,37 @@ def test_an_operator_sees_that_the_gateway_works(gateway, capsys):
     call_command("send_test_sms", "098888 88888")
     assert capsys.readouterr().out == "The gateway took the message.\n"
     assert len(gateway.received) == 1
+
+
+@pytest.fixture
+def services():
+    """Apprise's, of which none is loaded; afterwards it loads all where it needs one."""
+    manager = apprise.NotificationManager()
+    manager.unload_modules()
+    yield manager
+    manager.unload_modules()
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "most"),
+    [
+        ("jsons://sms.example.com/{phone}", "NotifyJSON", 1),
+        ("TWILIO://AC0123456789abcdef0123456789abcdef:token@15555550100/{phone}", "NotifyTwilio", 1),
+        ("mailto://user:secret@example.com?to=sms@example.com", "NotifyEmail", 2),
+        ("kodi://sms.example.com/{phone}", "NotifyXBMC", 200),
+        ("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "NotifySlack", 200),
+    ],
+)
+def test_a_server_loads_the_service_of_its_gateway_alone_where_its_module_can_be_told(
+    settings, services, url, name, most
+):
+    settings.OTP_ECHO, settings.OTP_SMS_URL = False, url
+    sms.load()
+    assert 0 < len(list(services.plugins())) <= most
+    loaded = apprise.Apprise.instantiate(url.replace("{phone}", "%2B919999999999"))
+    services.unload_modules()
+    assert type(loaded) is type(apprise.Apprise.instantiate(url.replace("{phone}", "%2B919999999999")))
+    assert type(loaded).__name__ == name
 
 
 @pytest.mark.parametrize("trouble", ["refused", "down"])
