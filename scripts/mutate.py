@@ -18,16 +18,20 @@ import time
 import tomllib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from difflib import ndiff
 from importlib.util import cache_from_source
 from itertools import accumulate
 from pathlib import Path
+from queue import Queue
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 EQUAL = ROOT / "scripts/mutate.toml"
 LEAST_SCORE = 95  # per cent
+JOBS = os.cpu_count() or 1
 SUMMARY = "Makes small changes to the modules that guard money and logins, and tells which no test notices."
 LEFT_OUT = (".git", ".venv", ".drill", ".static", ".hypothesis", ".*_cache", "__pycache__", "*.sqlite3*")
 
@@ -144,10 +148,21 @@ def chosen(module: str, options: Namespace) -> list[Mutant]:
 
 def passes(folder: str, tests: list[str], seconds: float | None = None) -> bool:
     """Whether the tests pass. Those that take far longer than they should do not."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
-    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | {
-        "TEST_DATABASE": "sqlite"
-    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "pytest_django.plugin",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    ]
+    # Other plug-ins take as long to load as a change takes to be noticed.
+    own = {"TEST_DATABASE": "sqlite", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | own
     try:
         return not subprocess.run(command, cwd=folder, env=environ, capture_output=True, timeout=seconds).returncode
     except subprocess.TimeoutExpired:
@@ -166,17 +181,43 @@ def survives(mutant: Mutant, folder: str, seconds: float) -> bool:
 
 
 def survivors(module: str, found: list[Mutant]) -> list[Mutant]:
-    began, alive = time.monotonic(), []
-    with TemporaryDirectory(prefix="lokanetra-mutate-") as folder:
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
-        if not passes(folder, TESTS[module]):
-            sys.exit(f"mutate.py: the tests of {module} fail as it is")
-        patience = 60 + 5 * (time.monotonic() - began)
-        for count, mutant in enumerate(found, 1):
-            alive += [mutant] if survives(mutant, folder, patience) else []
+    alive: list[Mutant] = []
+    with ExitStack() as stack, ThreadPoolExecutor(JOBS) as jobs:
+        folders = Queue[str]()
+        for _ in range(JOBS):
+            folders.put(stack.enter_context(copied()))
+        patience = seconds_to_pass(module, folders)
+        outcomes = jobs.map(lambda mutant: survives_in_one_of(mutant, folders, patience), found)
+        for count, (mutant, survived) in enumerate(zip(found, outcomes, strict=True), 1):
+            alive += [mutant] if survived else []
             print(f"\r{module}: {count} of {len(found)}, {len(alive)} alive ", end="", file=sys.stderr, flush=True)
     print(*alive, f"{module}: {len(found) - len(alive)} of {len(found)} noticed", sep="\n", flush=True)
     return alive
+
+
+@contextmanager
+def copied() -> Iterator[str]:
+    """A copy of the tree, for as long as it is used."""
+    with TemporaryDirectory(prefix="lokanetra-mutate-") as folder:
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+        yield folder
+
+
+def seconds_to_pass(module: str, folders: "Queue[str]") -> float:
+    """How long a module's tests may take; they pass as it is."""
+    folder, began = folders.get(), time.monotonic()
+    if not passes(folder, TESTS[module]):
+        sys.exit(f"mutate.py: the tests of {module} fail as it is")
+    folders.put(folder)
+    return 60 + 5 * (time.monotonic() - began)
+
+
+def survives_in_one_of(mutant: Mutant, folders: "Queue[str]", seconds: float) -> bool:
+    folder = folders.get()
+    try:
+        return survives(mutant, folder, seconds)
+    finally:
+        folders.put(folder)
 
 
 def arguments() -> ArgumentParser:
