@@ -135,6 +135,17 @@ def test_logging_out_everywhere_kills_every_token_of_the_user(asha, ravi):
     [lambda user: accounts.set_active(user, False), lambda user: accounts.assign_phone(user, "+919111111111")],
     ids=["deactivation", "a new phone"],
 )
+def test_logging_out_everywhere_ends_the_open_logins_of_the_user_on_record(asha, ravi):
+    ended, _, _ = tokens.issue(asha), tokens.issue(asha), tokens.issue(ravi)
+    tokens.end(ended["refresh"], asha)
+    times = Login.objects.order_by("pk").values_list("ended_at", flat=True)
+    before = times[0]
+    tokens.end_all(asha)
+    first, second, third = times.all()
+    assert (first, third) == (before, None)
+    assert second > before
+
+
 def test_the_logins_of_an_account_end_at_the_next_request(asha, change):
     pair = tokens.issue(asha)
     assert me(pair["access"]).status_code == 200
