@@ -6,8 +6,8 @@
         ...
 
 The handler is called with the validated body as keyword arguments, or with what `query` reads among the parameters of
-the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before; `load_related`
-joins what other tables tell of the rows once they are known, for the database plans a join for all of them. Where
+the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before;
+`load_related` then reads what other tables know of these rows, for the database plans a join for all of them. Where
 `streams` is named instead of `gives`, all the filtered rows become one file; where `files` are, the parameter
 `format` makes one of them of what the handler returned. Money calls are given their idempotency `key`. What a call
 does not know, in its body or among the parameters of its address, is refused by name.
@@ -20,7 +20,7 @@ they have neither a context nor fields that need one.
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, wraps
+from functools import cache, cached_property, partial, wraps
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from django.conf import settings
@@ -141,7 +141,7 @@ class Contract:
         if self.gives is None:
             return JSONResponse(status=self.status)
         if self.pages:
-            return self._page(request, result)
+            return self._page(self.pages, request, result)
         replayed = {"Idempotent-Replayed": "true"} if getattr(result, "replayed", False) else None
         return JSONResponse(self._shows(result), self.status, replayed)
 
@@ -169,8 +169,7 @@ class Contract:
 
     @cached_property
     def _shows(self) -> Any:
-        assert self.gives
-        return Shape(self.gives())
+        return Shape((self.gives or Serializer)())
 
     @cached_property
     def _query(self) -> Any:
@@ -189,12 +188,12 @@ class Contract:
     def _reads_some(self) -> Any:
         return (self.takes or Serializer)(partial=True)
 
-    def _page(self, request: Request, rows: Any) -> JSONResponse:
-        return Reader()(lambda: self._read_page(request, rows)) if self.allow_stale else self._read_page(request, rows)
+    def _page(self, pages: Callable[[], Any], request: Request, rows: Any) -> JSONResponse:
+        read = partial(self._read_page, pages, request, rows)
+        return Reader()(read) if self.allow_stale else read()
 
-    def _read_page(self, request: Request, rows: Any) -> JSONResponse:
-        assert self.pages
-        paginator = self.pages()
+    def _read_page(self, pages: Callable[[], Any], request: Request, rows: Any) -> JSONResponse:
+        paginator = pages()
         page = self._completed(paginator.paginate_queryset(self.filtered(request, rows), request))
         return paginator.get_paginated_response([self._shows(row) for row in page])
 

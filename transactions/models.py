@@ -178,6 +178,10 @@ class Transaction(FastModel):
     def __str__(self) -> str:
         return f"{self.transaction_type} {self.pk}"
 
+    def balance_after(self, side: str) -> Decimal:
+        """What the wallet that is its `sender` or its `receiver` had after it (rupees)."""
+        return getattr(self, f"{side}_balance")
+
     @property
     def given_back(self) -> Decimal:
         """How much of it was given back so far: refunds and reversals."""

@@ -75,7 +75,7 @@ def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
     opens = _upsert(
         "count = excluded.count WHERE users_counter.count <= %s", Hit(COOLDOWN, key, EPOCH), now + seconds, now
     )
-    if opens is None:
+    if not opens:
         give_back(taken)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
@@ -97,19 +97,18 @@ def _rows(hit: Hit) -> Any:
 
 
 def _count(hit: Hit) -> int:
-    found = _upsert("count = users_counter.count + 1", hit, 1)
-    assert found is not None
-    return found
+    ((count,),) = _upsert("count = users_counter.count + 1", hit, 1)
+    return count
 
 
-def _upsert(update: str, hit: Hit, *values: int) -> int | None:
-    """One statement that inserts a counter or changes the one that is there; its count, None if it was left alone."""
-    found = rows_of(
+def _upsert(update: str, hit: Hit, *values: int) -> list[tuple]:
+    """One statement that inserts a counter or changes the one that is there: a row of its count, none if it was left
+    alone."""
+    return rows_of(
         "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
         f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",
         [*_key_of(hit), *values],
     )
-    return found[0][0] if found else None
 
 
 def _key_of(hit: Hit) -> list[Any]:

@@ -33,7 +33,8 @@ def open_(
     if first := ledger.replay_hold(request):
         return first.seen_by(user_id)
     payee = rules.check_pair(payer, payee, amount)
-    return ledger.set_aside(request, payer, payee, ledger.clock.now()).seen_by(user_id)
+    hold = ledger.set_aside(request, payer, payee, amount, at=ledger.clock.now(), expires_in=expires_in)
+    return hold.seen_by(user_id)
 
 
 @all_or_nothing
@@ -58,7 +59,7 @@ def capture(
     """
     hold = _theirs(user_id, hold_id, as_staff)
     request = Request(user_id, "CAPTURE", amount, hold.remarks, hold_id=hold.pk, final=final, **call)
-    payer, payee = _lock(hold)
+    payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay(request, payee):
         return first
     hold = _open_now(hold, payer, payee)
@@ -82,7 +83,7 @@ def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = ""
     """
     hold = _theirs(user_id, hold_id, as_staff)
     request = Request(user_id, "VOID", None, reason, hold_id=hold.pk, **call)
-    payer, payee = _lock(hold)
+    payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay_hold(request):
         return first.seen_by(user_id)
     hold = ledger.release(request, _open_now(hold, payer, payee), payer, ledger.clock.now())
@@ -109,12 +110,6 @@ def _theirs(user_id: int, hold_id: int, as_staff: bool) -> Hold:
     if user_id == hold.payer.user_id:
         raise exceptions.OwnWallet if as_staff else exceptions.NotThePayee
     return hold
-
-
-def _lock(hold: Hold) -> tuple[Wallet, Wallet]:
-    payer, payee = ledger.lock_wallets(hold.payer_id, hold.payee_id)
-    assert payer and payee
-    return payer, payee
 
 
 def _open_now(hold: Hold, payer: Wallet, payee: Wallet) -> Hold:

@@ -143,6 +143,12 @@ def lock_wallets(*ids: int | None) -> list[Wallet | None]:
     return [by_id.get(pk or 0) for pk in ids]
 
 
+def lock_both(first_id: int | None, second_id: int | None) -> tuple[Wallet, Wallet]:
+    """These two wallets, in this order. Raises Http404."""
+    first, second = lock_wallets(first_id, second_id)
+    return first or _nothing(), second or _nothing()
+
+
 def lock_request(request_id: int) -> PaymentRequest:
     """A request for money, as it is now. Wallets that are needed too are locked before."""
     rows = PaymentRequest.objects.with_accounts().select_for_update(no_key=True, of=("self",))
@@ -236,9 +242,7 @@ def replay(request: Request, wallet: Wallet) -> Receipt | None:
         return None
     first = Transaction.objects.with_accounts().get(pk=found.transaction or 0)
     is_payers = first.sender_id == wallet.pk or first.receiver_id is None  # the number may be another's by now
-    balance = first.sender_balance if is_payers else first.receiver_balance
-    assert balance is not None
-    return Receipt(first, balance, replayed=True)
+    return Receipt(first, first.balance_after("sender" if is_payers else "receiver"), replayed=True)
 
 
 def replay_hold(request: Request) -> Hold | None:
@@ -268,16 +272,13 @@ def post(
     request: Request,
     payer: Wallet | None,
     receiver: Wallet | None,
+    amount: Decimal,
     *,
     receipt_for: Wallet,
-    amount: Decimal | None = None,
     reverses: Transaction | None = None,
     hold: Hold | None = None,
 ) -> Receipt:
-    """Move the amount, by default the request's, from the payer to the receiver (None: the world outside), both locked,
-    and write it down."""
-    amount = amount or request.amount
-    assert amount
+    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write it down."""
     if payer:
         payer.balance -= amount
     if receiver:
@@ -304,18 +305,19 @@ def post(
     return Receipt(row, receipt_for.balance)
 
 
-def set_aside(request: Request, payer: Wallet, payee: Wallet, at: datetime) -> Hold:
-    """Open a hold of the request's amount on the payer's locked wallet."""
-    assert request.amount and request.expires_in
+def set_aside(
+    request: Request, payer: Wallet, payee: Wallet, amount: Decimal, *, at: datetime, expires_in: int
+) -> Hold:
+    """Open a hold of so much on the payer's locked wallet, for so many seconds."""
     hold = Hold(
         payer=payer,
         payee=payee,
-        amount=request.amount,
+        amount=amount,
         remarks=request.remarks,
         created_at=at,
-        expires_at=at + timedelta(seconds=request.expires_in),
+        expires_at=at + timedelta(seconds=expires_in),
     )
-    payer.held += request.amount
+    payer.held += amount
     payer.save(update_fields=["held"])
     hold.save()
     events.record(Event.Type.HOLD_OPENED, hold, at=at)
@@ -328,7 +330,7 @@ def capture(request: Request, hold: Hold, payer: Wallet, payee: Wallet, amount: 
     remaining = hold.amount - hold.captured
     is_last = bool(request.final) or amount == remaining
     payer.held -= remaining if is_last else amount
-    receipt = post(request, payer, payee, receipt_for=payee, amount=amount, hold=hold)
+    receipt = post(request, payer, payee, amount, receipt_for=payee, hold=hold)
     hold.captured += amount
     if is_last:
         hold.status, hold.closed_at = Hold.Status.CAPTURED, receipt.transaction.timestamp
@@ -348,16 +350,18 @@ def release(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
     return hold
 
 
-def ask(request: Request, requester: Wallet, payer: Wallet, at: datetime) -> PaymentRequest:
-    """Ask the payer for the request's amount. Both wallets are locked, so that what they have open can be counted."""
-    assert request.amount and request.expires_in
+def ask(
+    request: Request, requester: Wallet, payer: Wallet, amount: Decimal, *, at: datetime, expires_in: int
+) -> PaymentRequest:
+    """Ask the payer for so much, within so many seconds. Both wallets are locked, so that what they have open can be
+    counted."""
     asked = PaymentRequest(
         requester=requester,
         payer=payer,
-        amount=request.amount,
+        amount=amount,
         remarks=request.remarks,
         created_at=at,
-        expires_at=at + timedelta(seconds=request.expires_in),
+        expires_at=at + timedelta(seconds=expires_in),
     )
     asked.save()
     events.record(Event.Type.REQUEST_CREATED, asked, at=at)
@@ -367,7 +371,7 @@ def ask(request: Request, requester: Wallet, payer: Wallet, at: datetime) -> Pay
 
 def pay(request: Request, asked: PaymentRequest, payer: Wallet, requester: Wallet) -> Receipt:
     """Move what was asked for, both wallets and then the row locked."""
-    receipt = post(request, payer, requester, receipt_for=payer)
+    receipt = post(request, payer, requester, asked.amount, receipt_for=payer)
     _end(asked, PaymentRequest.Status.PAID, receipt.transaction.timestamp, receipt.transaction)
     return receipt
 

@@ -27,7 +27,7 @@ def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> 
     _check(wallet, request)
     rules.check_at_once(wallet, amount)
     rules.check_in(wallet, amount)
-    return _told(ledger.post(request, None, wallet, receipt_for=wallet), request, wallet)
+    return _told(ledger.post(request, None, wallet, amount, receipt_for=wallet), request, wallet)
 
 
 @all_or_nothing
@@ -45,7 +45,7 @@ def debit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> R
     _check(wallet, request)
     rules.check_out(wallet, amount)
     rules.check_funds(wallet, amount)
-    return _told(ledger.post(request, wallet, None, receipt_for=wallet), request, wallet)
+    return _told(ledger.post(request, wallet, None, amount, receipt_for=wallet), request, wallet)
 
 
 @all_or_nothing
@@ -63,7 +63,7 @@ def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", **cal
     if first := ledger.replay(request, payer):
         return first
     receiver = rules.check_pair(payer, receiver, amount)
-    return ledger.post(request, payer, receiver, receipt_for=payer)
+    return ledger.post(request, payer, receiver, amount, receipt_for=payer)
 
 
 # --- One's own wallet, or that of another for staff ---------------------------------------------------

@@ -1,6 +1,7 @@
 """Refunds and reversals: what was moved is moved back, whole or in parts, and never more than it was."""
 
 from decimal import Decimal
+from typing import NoReturn
 
 from django.http import Http404
 
@@ -27,8 +28,7 @@ def reverse(
     original = Transaction.objects.filter(pk=transaction_id).first() or _nothing()
     request = Request(user_id, "REVERSAL", amount, remarks, key, transaction_id=transaction_id)
     receiver, payer = ledger.lock_wallets(original.sender_id, original.receiver_id)
-    receipt_for = receiver or payer
-    assert receipt_for
+    receipt_for = receiver or payer or _nothing()
     if first := ledger.replay(request, receipt_for):
         return first
     sides = [wallet for wallet in (payer, receiver) if wallet]
@@ -42,7 +42,7 @@ def reverse(
         rules.check_funds(payer, amount)
     if receiver:
         rules.check_back(receiver, amount)
-    receipt = ledger.post(request, payer, receiver, receipt_for=receipt_for, amount=amount, reverses=original)
+    receipt = ledger.post(request, payer, receiver, amount, receipt_for=receipt_for, reverses=original)
     return ledger.audited(receipt, request, on=original)
 
 
@@ -68,7 +68,7 @@ def refund(
     amount = _checked_amount(original, amount)
     rules.check_funds(payer, amount)
     rules.check_refundee(receiver, amount)
-    return ledger.post(request, payer, receiver, receipt_for=payer, amount=amount, reverses=original)
+    return ledger.post(request, payer, receiver, amount, receipt_for=payer, reverses=original)
 
 
 def _checked_amount(original: Transaction, amount: Decimal | None) -> Decimal:
@@ -83,10 +83,8 @@ def _sides_of_refund(original: Transaction, user: UserProfile) -> tuple[Wallet, 
     rules.check_refundable(original)
     if original.receiver_id != user.wallet.pk:
         raise exceptions.NotThePayee
-    payer, receiver = ledger.lock_wallets(original.receiver_id, original.sender_id)
-    assert payer and receiver
-    return payer, receiver
+    return ledger.lock_both(original.receiver_id, original.sender_id)
 
 
-def _nothing() -> Transaction:
+def _nothing() -> NoReturn:
     raise Http404

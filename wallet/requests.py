@@ -46,7 +46,7 @@ def ask(
     now = ledger.clock.now()
     rules.check_open_requests(requester, payer, now)
     rules.check_requests_today(requester, now)
-    return ledger.ask(request, requester, payer, now).seen_by(user_id)
+    return ledger.ask(request, requester, payer, amount, at=now, expires_in=expires_in).seen_by(user_id)
 
 
 @all_or_nothing
@@ -60,8 +60,7 @@ def pay(*, user_id: int, request_id: int, **call: Any) -> Receipt:
     """
     asked = _theirs(user_id, request_id, "payer")
     request = Request(user_id, "PAY", asked.amount, asked.remarks, request_id=request_id, **call)
-    payer, requester = ledger.lock_wallets(asked.payer_id, asked.requester_id)
-    assert payer and requester
+    payer, requester = ledger.lock_both(asked.payer_id, asked.requester_id)
     if first := ledger.replay(request, payer):
         return first
     asked, _ = _pending_now(request_id)
@@ -79,7 +78,7 @@ def decline(*, user_id: int, request_id: int, **call: Any) -> PaymentRequest:
     """
     asked = _theirs(user_id, request_id, "payer")
     request = Request(user_id, "DECLINE", None, "", request_id=request_id, **call)
-    return _close(request, asked.payer_id, PaymentRequest.Status.DECLINED)
+    return _close(request, request_id, asked.payer_id, PaymentRequest.Status.DECLINED)
 
 
 @all_or_nothing
@@ -92,7 +91,7 @@ def cancel(*, user_id: int, request_id: int, **call: Any) -> PaymentRequest:
     """
     asked = _theirs(user_id, request_id, "requester")
     request = Request(user_id, "CANCEL", None, "", request_id=request_id, **call)
-    return _close(request, asked.requester_id, PaymentRequest.Status.CANCELLED)
+    return _close(request, request_id, asked.requester_id, PaymentRequest.Status.CANCELLED)
 
 
 @all_or_nothing
@@ -123,10 +122,9 @@ def _pending_now(request_id: int) -> tuple[PaymentRequest, datetime]:
     return asked, now
 
 
-def _close(request: Request, own: int, status: PaymentRequest.Status) -> PaymentRequest:
-    assert request.request_id
+def _close(request: Request, request_id: int, own: int, status: PaymentRequest.Status) -> PaymentRequest:
     ledger.lock_wallet(own)
     if first := ledger.replay_request(request):
         return first.seen_by(request.user_id)
-    asked, now = _pending_now(request.request_id)
+    asked, now = _pending_now(request_id)
     return ledger.close(request, asked, status, now).seen_by(request.user_id)

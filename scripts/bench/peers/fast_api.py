@@ -125,10 +125,9 @@ async def _move(connection: AsyncConnection, body: Transfer, claims: dict[str, A
     user, to, paise = int(claims["user_id"]), body.to_phone_number, int(Decimal(body.amount) * 100)
     phone = f"+91{to}" if len(to) == 10 else to
     wallets = (await connection.execute(statements["lock"], {"user": user, "phone": phone})).all()
-    payer = next((wallet for wallet in wallets if wallet.user_id == user), None)
+    payer: Any = next((wallet for wallet in wallets if wallet.user_id == user), None)
     check_account(payer, claims)
-    receiver = next((wallet for wallet in wallets if wallet.phone_number == phone), None)
+    receiver: Any = next((wallet for wallet in wallets if wallet.phone_number == phone), None)
     check(payer, receiver, paise)
-    assert payer and receiver
     values = {"payer": payer.id, "receiver": receiver.id, "paise": paise, "remarks": body.remarks, "user": user}
     return payer, receiver, (await connection.execute(statements["write"], values)).one()
