@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 from django.dispatch import Signal
 from django.shortcuts import get_object_or_404
 
+from lokanetra.prepared import Placeholder, Prepared
 from users import audit, phones, tokens
 from users.exceptions import LastSuperuser
 from users.models import UserProfile, UserQuerySet
@@ -29,6 +30,9 @@ MADE_BY_STAFF = 1
 RIGHTS = {"is_staff", "is_superuser"}
 # What it takes to give rights and to take them.
 IN_CHARGE = {"is_active": True, "is_staff": True, "is_superuser": True}
+
+HOLDER = Prepared(lambda: UserProfile.objects.filter(phone_number=Placeholder("phone_number")))
+LOCKED = Prepared(lambda: UserProfile.objects.select_for_update().filter(phone_number=Placeholder("phone_number")))
 
 
 def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
@@ -60,12 +64,12 @@ def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
 
 def holder(phone_number: str) -> UserProfile | None:
     """The account that has an E.164 number."""
-    return UserProfile.objects.filter(phone_number=phone_number).first()
+    return next(iter(HOLDER(phone_number=phone_number)), None)
 
 
 def locked(phone_number: str) -> UserProfile | None:
     """The same, until the end of the transaction: who ends its logins meanwhile waits, and ends also a new one."""
-    return UserProfile.objects.select_for_update().filter(phone_number=phone_number).first()
+    return next(iter(LOCKED(phone_number=phone_number)), None)
 
 
 def of_phone(phone_number: str) -> UserProfile:

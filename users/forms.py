@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db.transaction import atomic
 from unfold.forms import AuthenticationForm
 
 from lokanetra.addresses import client_of
@@ -33,6 +34,7 @@ class LoginForm(AuthenticationForm):
         address = client_of(self.request)
         caller = f"{self.cleaned_data.get('username', '')} {address}"
         try:
-            return limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+            with atomic():  # of a guess that is refused, nothing counts for a moment either
+                return limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
         except TooManyRequests as refused:
             raise ValidationError(str(refused.detail)) from None

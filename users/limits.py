@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -16,10 +17,11 @@ from users.models import Counter
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
 LONGEST_KEY = 128
-UNCOUNT = """
-    UPDATE users_counter SET count = count - 1 WHERE name = %s AND key = %s AND window_start = %s AND count > 0
-    RETURNING count
-"""
+THIS = "name = %s AND key = %s AND window_start = %s"
+UNCOUNT = f"UPDATE users_counter SET count = count - 1 WHERE {THIS} AND count > 0 RETURNING count"  # noqa: S608
+COUNTED = f"SELECT count FROM users_counter WHERE {THIS}"  # noqa: S608
+ONE_MORE = "count = users_counter.count + 1"
+UNLESS_CLOSED = "count = excluded.count WHERE users_counter.count <= %s"
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class Hit:
 
 
 def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
-    """Count once towards each limit, or towards none. Raises TooManyRequests with the seconds to wait."""
-    now, taken = timezone.now(), []
-    for limit, key in wanted:
-        hit = _hit(limit, key, now)
-        taken.append(hit)
-        if _count(hit) > limit.most:
+    """Count once towards each limit, in their order and by one statement, or towards none. Raises TooManyRequests with
+    the seconds to wait."""
+    now = timezone.now()
+    taken = [_hit(limit, key, now) for limit, key in wanted]
+    counts = _upsert(ONE_MORE, taken, 1)
+    for (limit, _), hit in zip(wanted, taken, strict=True):
+        if counts[hit.name, hit.key] > limit.most:
             give_back(taken)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
     return taken
@@ -63,8 +66,8 @@ def give_back(hits: Sequence[Hit]) -> None:
 
 def hits(limit: Limit, key: str) -> int:
     """How often the limit was counted towards in the present window."""
-    hit = _hit(limit, key, timezone.now())
-    return _rows(hit).values_list("count", flat=True).first() or 0
+    found = rows_of(COUNTED, _key_of(_hit(limit, key, timezone.now())))
+    return found[0][0] if found else 0
 
 
 def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
@@ -72,10 +75,7 @@ def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
     if not seconds:
         return
     now = int(timezone.now().timestamp())
-    opens = _upsert(
-        "count = excluded.count WHERE users_counter.count <= %s", Hit(COOLDOWN, key, EPOCH), now + seconds, now
-    )
-    if not opens:
+    if not _upsert(UNLESS_CLOSED, [Hit(COOLDOWN, key, EPOCH)], now + seconds, now):
         give_back(taken)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
@@ -92,22 +92,22 @@ def _hit(limit: Limit, key: str, now: datetime) -> Hit:
     return Hit(limit.name, key, limit.window_start(now))
 
 
-def _rows(hit: Hit) -> Any:
-    return Counter.objects.filter(name=hit.name, key=hit.key, window_start=hit.window_start)
+def _upsert(update: str, hits: Sequence[Hit], count: int, *values: int) -> dict[tuple[str, str], int]:
+    """One statement that inserts counters, or changes those that are there: the counts of all that it did not leave
+    alone, by name and key."""
+    if not hits:
+        return {}
+    inserted = [value for hit in hits for value in (*_key_of(hit), count)]
+    rows = rows_of(_upsert_of(update, len(hits)), [*inserted, *values])
+    return {(name, key): counted for name, key, counted in rows}
 
 
-def _count(hit: Hit) -> int:
-    ((count,),) = _upsert("count = users_counter.count + 1", hit, 1)
-    return count
-
-
-def _upsert(update: str, hit: Hit, *values: int) -> list[tuple]:
-    """One statement that inserts a counter or changes the one that is there: a row of its count, none if it was left
-    alone."""
-    return rows_of(
-        "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
-        f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",
-        [*_key_of(hit), *values],
+@cache
+def _upsert_of(update: str, rows: int) -> str:
+    return (
+        "INSERT INTO users_counter (name, key, window_start, count) "  # noqa: S608
+        f"VALUES {', '.join(rows * ['(%s, %s, %s, %s)'])} "
+        f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING name, key, count"
     )
 
 

@@ -88,7 +88,7 @@ class UserProfile(FastModel, AbstractUser):
             super().save(*args, **kwargs)
 
 
-class OTP(models.Model):
+class OTP(FastModel):
     """A one-time password that was sent. The code itself is nowhere: `code_hash` is keyed with a secret.
 
     `sent_at` is null until the gateway took the message; only then does it replace the one before.
@@ -115,7 +115,7 @@ class OTP(models.Model):
         return f"code of {self.created_at:%Y-%m-%d %H:%M:%S}"
 
 
-class Login(models.Model):
+class Login(FastModel):
     """One row per login, from the verified code to its end. `refresh_jti` names the one refresh token that works."""
 
     user = models.ForeignKey(UserProfile, models.PROTECT, related_name="logins")

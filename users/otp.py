@@ -11,14 +11,15 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import F
+from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from lokanetra.prepared import Placeholder, Prepared, insert, rows_of
 from users import accounts, limits, phones, sms, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable
 from users.limits import Hit, Limit
@@ -51,6 +52,16 @@ FAILURES_PER_CALLER = Limit("otp_fail_caller", 20, HOUR)
 FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
 # No limits, but the day's figures: where many are sent and few come back, somebody is pumping messages.
 SENT, VERIFIED = Limit("otp_sent", UNLIMITED, DAY), Limit("otp_verified", UNLIMITED, DAY)
+
+NEWEST = Prepared(
+    lambda: OTP.objects.filter(phone_number=Placeholder("phone_number"), sent_at__isnull=False).order_by("-id")[:1]
+)
+DELIVERED = "UPDATE users_otp SET sent_at = %s WHERE id = %s RETURNING id"
+TRY = """
+    UPDATE users_otp SET attempts = attempts + 1
+    WHERE id = %s AND attempts < %s AND used_at IS NULL AND expires_at > %s RETURNING id
+"""
+USE = "UPDATE users_otp SET used_at = %s WHERE id = %s AND used_at IS NULL RETURNING id"
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         limits.resume(caller)
         raise
     with atomic():
-        OTP.objects.filter(pk=otp.pk).update(sent_at=timezone.now())
+        rows_of(DELIVERED, [_now(), otp.pk])
         limits.take([(SENT, "all")])
     logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
@@ -127,12 +138,9 @@ def _refuse() -> NoReturn:
 def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
     """The newest code sent to the number and what it is bound to, if it is this one, has tries left and may open what
     has the number now. A try counts before it is compared."""
-    newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id").first()
     # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
-    otp = newest or OTP(pk=0, salt="", code_hash="")
-    counted = OTP.objects.filter(
-        pk=otp.pk, attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
-    ).update(attempts=F("attempts") + 1)
+    otp = next(iter(NEWEST(phone_number=phone_number)), None) or OTP(pk=0, salt="", code_hash="")
+    counted = rows_of(TRY, [otp.pk, MAX_ATTEMPTS, _now()])
     bindings = _bindings(accounts.holder(phone_number))
     hashes = [_hash(phone_number, bound_to, otp.salt, code) for bound_to in bindings]
     matches = [hmac.compare_digest(otp.code_hash, hashed) for hashed in hashes]
@@ -142,7 +150,7 @@ def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
 def _use(otp: OTP, bound_to: str) -> UserProfile | None:
     """The account that the code logs in: of parallel uses one wins. None for the others, the deactivated, and for an
     account that got the number since the code was compared."""
-    if not OTP.objects.filter(pk=otp.pk, used_at=None).update(used_at=timezone.now()):
+    if not rows_of(USE, [_now(), otp.pk]):
         return None
     find = accounts.of_phone if bound_to == NOBODY else accounts.locked
     user = find(otp.phone_number)
@@ -165,13 +173,24 @@ def _bindings(holder: UserProfile | None) -> list[str]:
 def _store(phone_number: str, code: str) -> OTP:
     now, salt = timezone.now(), secrets.token_hex(16)
     bound_to = _bindings(accounts.holder(phone_number))[0]
-    return OTP.objects.create(
+    otp = OTP.build(
+        id=None,
         phone_number=phone_number,
         salt=salt,
         code_hash=_hash(phone_number, bound_to, salt, code),
         created_at=now,
+        sent_at=None,
         expires_at=now + LIFETIME,
+        attempts=0,
+        used_at=None,
     )
+    insert(otp)
+    return otp
+
+
+def _now() -> Any:
+    """As a statement of ours takes it."""
+    return connection.ops.adapt_datetimefield_value(timezone.now())
 
 
 def _hash(phone_number: str, bound_to: str, salt: str, code: str) -> str:

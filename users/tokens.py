@@ -14,7 +14,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from lokanetra.prepared import Placeholder, Prepared
+from lokanetra.prepared import Placeholder, Prepared, insert
 from users.exceptions import TokenNotValid, TokenReused
 from users.models import Login, UserProfile
 
@@ -62,7 +62,16 @@ def _is_checked_in_service(request: Request) -> bool:
 def issue(user: UserProfile) -> dict[str, str]:
     """A new login, as the pair `{"access", "refresh"}`."""
     refresh = RefreshToken()
-    login = Login.objects.create(user=user, created_at=timezone.now(), refresh_jti=refresh["jti"])
+    login = Login.build(
+        id=None,
+        user=user,
+        created_at=timezone.now(),
+        refresh_jti=refresh["jti"],
+        previous_jti=None,
+        rotated_at=None,
+        ended_at=None,
+    )
+    insert(login)
     return _pair(refresh, user, login)
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from lokanetra.tests.live import Live, at_once
-from users import accounts, tokens
+from users import accounts, otp, tokens
 from users.models import OTP, Login, UserProfile
 
 PHONE, OTHER, FREE = "9999999999", "9888888888", "9222222222"
@@ -196,13 +196,13 @@ def test_codes_of_others_and_of_accounts_that_were_merely_edited_live(boss, asha
 
 
 def test_a_code_that_is_being_delivered_is_dead(handed_over):
-    with at_the_statement('UPDATE "users_otp" SET "sent_at"', handed_over):
+    with at_the_statement(otp.DELIVERED, handed_over):
         code = code_for(PHONE)
     assert OTP.objects.get().sent_at
     assert refused(verify(PHONE, code))
 
 
-@pytest.mark.parametrize("step", ['UPDATE "users_otp" SET "attempts"', 'UPDATE "users_otp" SET "used_at"'])
+@pytest.mark.parametrize("step", [otp.TRY, otp.USE])
 def test_a_code_that_is_being_verified_is_dead(handed_over, ravi, step):
     code = code_for(PHONE)
     with at_the_statement(step, handed_over):
@@ -212,7 +212,7 @@ def test_a_code_that_is_being_verified_is_dead(handed_over, ravi, step):
 
 def test_a_number_taken_away_under_way_gets_no_new_account(boss, asha, tmp_path):
     code, before = code_for(PHONE), UserProfile.objects.count()
-    with at_the_statement('UPDATE "users_otp" SET "used_at"', lambda: Console(boss, tmp_path).assign(asha, None)):
+    with at_the_statement(otp.USE, lambda: Console(boss, tmp_path).assign(asha, None)):
         assert refused(verify(PHONE, code))
     assert UserProfile.objects.count() == before
 
@@ -220,7 +220,7 @@ def test_a_number_taken_away_under_way_gets_no_new_account(boss, asha, tmp_path)
 @pytest.mark.parametrize("kind", [Api, Console])
 def test_an_account_that_staff_make_under_way_is_not_opened(kind, boss, tmp_path):
     code = code_for(FREE)
-    with at_the_statement('UPDATE "users_otp" SET "used_at"', lambda: kind(boss, tmp_path).create(FREE)):
+    with at_the_statement(otp.USE, lambda: kind(boss, tmp_path).create(FREE)):
         assert refused(verify(FREE, code))
 
 
