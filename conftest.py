@@ -16,9 +16,9 @@ from rest_framework.test import APIClient
 from lokanetra.pagination import too_long
 from lokanetra.tests.documented import DocumentedClient, documentation
 from lokanetra.tests.live import Live, Postgres, live_server, own_postgres
-from transactions.exports import being_sent
+from transactions.exports import active_downloads
 from transactions.models import Transaction
-from transactions.statements import summed
+from transactions.statements import totals_cache
 from users import accounts, tokens
 from users.models import UserProfile
 from wallet import books, payments
@@ -121,8 +121,8 @@ def fresh_cache() -> Iterator[None]:
     yield
     cache.clear()
     too_long.clear()
-    being_sent.clear()
-    summed.clear()
+    active_downloads.clear()
+    totals_cache.clear()
     engine.clock.ahead = timedelta(0)
 
 

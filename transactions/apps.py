@@ -13,11 +13,11 @@ class TransactionsConfig(AppConfig):
 
         # The last of the apps whose permissions the groups have.
         post_migrate.connect(groups.create, sender=self, dispatch_uid="groups")
-        accounts.deactivated.connect(tell_of_deactivation, dispatch_uid="events")
+        accounts.deactivated.connect(record_deactivation, dispatch_uid="events")
         metrics.figures.query = figures
 
 
-def tell_of_deactivation(user: Any, **kwargs: Any) -> None:
+def record_deactivation(user: Any, **kwargs: Any) -> None:
     """Accounts must not know about events."""
     from transactions import events
 

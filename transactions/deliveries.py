@@ -27,21 +27,21 @@ from transactions.serializers import EventSerializer
 logger = logging.getLogger(__name__)
 
 # Seconds before each try, counted from the one before.
-PAUSES = (0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
+RETRY_DELAYS = (0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
 # A webhook that took nothing for so long is switched off.
-PATIENCE = timedelta(days=5)
+GIVE_UP_AFTER = timedelta(days=5)
 # How long one try may take, and after how long it is lost with whoever made it. Seconds.
 DEADLINE, LEASE = 15.0, timedelta(seconds=45)
 # How many are under way at a time: to one webhook, and to all.
-TO_ONE, TO_ALL = 10, 100
+MAX_PER_WEBHOOK, MAX_SENDERS = 10, 100
 # Seconds between two looks when nothing is due, and at most while something is under way.
-REST, WHILE_SENDING = 0.5, 0.1
+IDLE_SECONDS, POLL_SECONDS = 0.5, 0.1
 
 JSON = {"Content-Type": "application/json"}
-SHOWN = EventSerializer()
+SERIALIZER = EventSerializer()
 
 
-class Courier:
+class Dispatcher:
     """Delivers, round after round, from the thread that calls it; only the sending is done by others.
 
     A round that raises, for the database is away, may be repeated: nothing that was sent is forgotten.
@@ -49,7 +49,7 @@ class Courier:
 
     def __init__(self, send: Any = None) -> None:
         self.send = send or _send
-        self.senders = ThreadPoolExecutor(TO_ALL, "sender")
+        self.senders = ThreadPoolExecutor(MAX_SENDERS, "sender")
         self.under_way: dict[Future[Answer], Delivery] = {}
 
     def work(self, stop: threading.Event) -> str:
@@ -63,23 +63,23 @@ class Courier:
         """Number what happened, send what is due, write down what has come of it. False when there was nothing."""
         events.number()
         busy = Counter(delivery.webhook_id for delivery in self.under_way.values())
-        claimed = claim(busy, TO_ALL - len(self.under_way))
-        for delivery, parcel in claimed:
-            self.under_way[self.senders.submit(self.send, parcel)] = delivery
+        claimed = claim(busy, MAX_SENDERS - len(self.under_way))
+        for delivery, message in claimed:
+            self.under_way[self.senders.submit(self.send, message)] = delivery
         if not self.under_way:
             return False
-        wait(self.under_way, timeout=WHILE_SENDING, return_when=FIRST_COMPLETED)
-        self._settle([one for one in self.under_way if one.done()])
+        wait(self.under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        self._record_answer([one for one in self.under_way if one.done()])
         return True
 
     def finish(self) -> None:
         """Wait for what is under way, none of which takes longer than the deadline, and write it down."""
         wait(self.under_way, timeout=DEADLINE + 1)
-        self._settle([one for one in self.under_way if one.done()])
+        self._record_answer([one for one in self.under_way if one.done()])
 
-    def _settle(self, done: list[Future[Answer]]) -> None:
+    def _record_answer(self, done: list[Future[Answer]]) -> None:
         if done:
-            settle([(self.under_way[one], _answer_of(one)) for one in done])
+            record_answers([(self.under_way[one], _answer_of(one)) for one in done])
         for one in done:
             del self.under_way[one]
 
@@ -87,7 +87,7 @@ class Courier:
 # --- Claim and send ----------------------------------------------------------------------------------
 
 
-class Parcel(NamedTuple):
+class Message(NamedTuple):
     """A delivery as it is sent: all that this takes without the database."""
 
     url: str
@@ -96,7 +96,7 @@ class Parcel(NamedTuple):
     secrets: list[str]
 
 
-def claim(busy: Counter[int], room: int) -> list[tuple[Delivery, Parcel]]:
+def claim(busy: Counter[int], room: int) -> list[tuple[Delivery, Message]]:
     """Deliveries that are due, now this worker's for a while: no more than there is room for, and of each webhook no
     more than it may have under way."""
     if room <= 0 or not (webhooks := list(_with_something_due())):
@@ -115,8 +115,8 @@ def claim(busy: Counter[int], room: int) -> list[tuple[Delivery, Parcel]]:
 def _places(webhook: Webhook, busy: Counter[int], room: int) -> int:
     """How many more may be under way to it. Half of the senders are for those that do not fail, however many do."""
     if webhook.failing_since:
-        return min(1 - busy[webhook.pk], room - TO_ALL // 2)
-    return min(TO_ONE - busy[webhook.pk], room)
+        return min(1 - busy[webhook.pk], room - MAX_SENDERS // 2)
+    return min(MAX_PER_WEBHOOK - busy[webhook.pk], room)
 
 
 def _with_something_due() -> QuerySet[Webhook]:
@@ -137,31 +137,32 @@ def _lock(webhook: Webhook, places: int) -> list[Delivery]:
     return found
 
 
-def _parcel(delivery: Delivery, body: bytes) -> Parcel:
+def _parcel(delivery: Delivery, body: bytes) -> Message:
     webhook, now = delivery.webhook, timezone.now()
     old_counts = webhook.old_secret_until and webhook.old_secret_until > now
     signing = [webhook.secret, *([webhook.old_secret] if old_counts and webhook.old_secret else [])]
-    return Parcel(webhook.url, body, delivery.message_id, signing)
+    return Message(webhook.url, body, delivery.message_id, signing)
 
 
 def _bodies(deliveries: list[Delivery]) -> list[bytes]:
-    told = Event.objects.with_rows().in_bulk({delivery.event_id for delivery in deliveries if delivery.event_id})
-    return [orjson.dumps(_told(delivery, told)) for delivery in deliveries]
+    ids = {delivery.event_id for delivery in deliveries if delivery.event_id}
+    found = Event.objects.with_transactions().in_bulk(ids)
+    return [orjson.dumps(_payload(delivery, found)) for delivery in deliveries]
 
 
-def _told(delivery: Delivery, told: dict[Any, Event]) -> dict[str, Any]:
+def _payload(delivery: Delivery, found: dict[Any, Event]) -> dict[str, Any]:
     if delivery.event_id:
-        return SHOWN.to_representation(told[delivery.event_id])
+        return SERIALIZER.to_representation(found[delivery.event_id])
     test = Event(type=Delivery.TEST, timestamp=delivery.created_at, data={"webhook": delivery.webhook_id})
-    return SHOWN.to_representation(test)
+    return SERIALIZER.to_representation(test)
 
 
-def _send(parcel: Parcel) -> Answer:
+def _send(message: Message) -> Answer:
     try:
-        signed = signatures.headers(parcel.secrets, parcel.message_id, timezone.now(), parcel.body)
+        signed = signatures.headers(message.secrets, message.message_id, timezone.now(), message.body)
     except signatures.SecretUnreadable as fault:
         return Answer(None, "", str(fault), 0.0)
-    return outside.post(parcel.url, parcel.body, JSON | signed, timeout=DEADLINE)
+    return outside.post(message.url, message.body, JSON | signed, timeout=DEADLINE)
 
 
 def _answer_of(sent: Future[Answer]) -> Answer:
@@ -172,7 +173,7 @@ def _answer_of(sent: Future[Answer]) -> Answer:
     return sent.result()
 
 
-def is_taken(answer: Answer) -> bool:
+def is_accepted(answer: Answer) -> bool:
     return answer.status is not None and 200 <= answer.status < 300
 
 
@@ -180,13 +181,13 @@ def is_taken(answer: Answer) -> bool:
 
 
 @atomic
-def settle(answers: Iterable[tuple[Delivery, Answer]]) -> None:
+def record_answers(answers: Iterable[tuple[Delivery, Answer]]) -> None:
     """Write down what was answered, unless somebody else has taken the delivery up since."""
     now = timezone.now()
     well, failing = set(), set()
     for delivery, answer in answers:
-        _settle(delivery, answer, now)
-        if not is_taken(answer):
+        _record_answer(delivery, answer, now)
+        if not is_accepted(answer):
             failing.add(delivery.webhook_id)
         elif delivery.webhook.failing_since:
             well.add(delivery.webhook_id)
@@ -196,10 +197,10 @@ def settle(answers: Iterable[tuple[Delivery, Answer]]) -> None:
         _failing(Webhook.objects.filter(pk__in=failing - well), now)
 
 
-def _settle(delivery: Delivery, answer: Answer, now: datetime) -> None:
-    again = PAUSES[delivery.attempts] if delivery.attempts < len(PAUSES) else None
+def _record_answer(delivery: Delivery, answer: Answer, now: datetime) -> None:
+    again = RETRY_DELAYS[delivery.attempts] if delivery.attempts < len(RETRY_DELAYS) else None
     status, next_at = Delivery.Status.DELIVERED, None
-    if not is_taken(answer):
+    if not is_accepted(answer):
         status = Delivery.Status.FAILED if again is None else Delivery.Status.PENDING
         next_at = None if again is None else now + timedelta(seconds=again)
     mine = Delivery.objects.filter(pk=delivery.pk, status=Delivery.Status.PENDING, attempts=delivery.attempts)
@@ -215,7 +216,7 @@ def _settle(delivery: Delivery, answer: Answer, now: datetime) -> None:
 
 def _failing(webhooks: QuerySet[Webhook], now: datetime) -> None:
     webhooks.filter(failing_since=None).update(failing_since=now)
-    given_up = webhooks.filter(is_active=True, failing_since__lte=now - PATIENCE)
+    given_up = webhooks.filter(is_active=True, failing_since__lte=now - GIVE_UP_AFTER)
     for url in given_up.values_list("url", flat=True):
-        logger.error("webhook %s took nothing for %s days and is switched off", url, PATIENCE.days)
+        logger.error("webhook %s took nothing for %s days and is switched off", url, GIVE_UP_AFTER.days)
     given_up.update(is_active=False, switched_off_at=now)

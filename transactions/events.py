@@ -43,7 +43,7 @@ def number() -> None:
     if not Outbox.objects.exists():
         return
     if connection.vendor == "postgresql":
-        _run(f"SELECT pg_advisory_xact_lock({TURN}); {ON_POSTGRESQL}")
+        _run(f"SELECT pg_advisory_xact_lock({NUMBERING_LOCK}); {ON_POSTGRESQL}")
     else:
         with atomic():
             _run(*ON_SQLITE)
@@ -82,7 +82,7 @@ def _run(*statements: str) -> None:
 # --- The texts ---------------------------------------------------------------------------------------
 
 # The name of the lock of who numbers.
-TURN = 0x6576656E7473
+NUMBERING_LOCK = 0x6576656E7473
 COLUMNS = "type, timestamp, data, transaction_id"
 OLDEST = f"SELECT id FROM transactions_outbox ORDER BY id LIMIT {BATCH}"  # noqa: S608
 LAST = "(SELECT COALESCE(MAX(id), 0) FROM transactions_event)"

@@ -38,22 +38,22 @@ logger = logging.getLogger(__name__)
 # Rows that are read and sent at a time: a few hundredths of a second, so that other requests come in between.
 BATCH = 2_000
 # Cells of one column that are kept as they were written: the same people and amounts come again and again.
-REMEMBERED = 4_096
+CACHED_CELLS = 4_096
 
 # Files that one process sends at a time, and those of one user among them.
-MOST_AT_ONCE = 16
-MOST_PER_USER = 2
+MAX_AT_ONCE = 16
+MAX_PER_USER = 2
 # Seconds. Whoever takes nothing for so long makes room for others, and his file breaks off when he comes back.
-PATIENCE = 60
+STALL_SECONDS = 60
 # Until he does, the rows that he did not take stay in memory.
-MOST_WAITED_FOR = 64
+MAX_OPEN = 64
 
 # Without it spreadsheets read UTF-8 as something else; what else reads UTF-8 can be told to pass over it.
 BYTE_ORDER_MARK = "\ufeff"
 
 FORMULA_SIGNS = frozenset("=+-@")
 # The quote is never closed. A server may end even a broken answer politely, and this no reader of CSV takes for a row.
-BROKEN_OFF = '"This file is not complete: the export broke off here.'
+INCOMPLETE = '"This file is not complete: the export broke off here.'
 
 
 class Stalled(Exception):
@@ -68,33 +68,33 @@ class Download:
     """
 
     def __init__(self, user_id: int, parts: Generator[Any, None, None]) -> None:
-        self.user_id, self.parts, self.asked_at = user_id, parts, monotonic()
-        with places:
-            others = list(being_sent)
-            if sum(other.user_id == user_id for other in others) >= MOST_PER_USER:
-                raise TooManyRequests(PATIENCE)
-            if len(others) >= MOST_WAITED_FOR or sum(not other.has_stalled for other in others) >= MOST_AT_ONCE:
+        self.user_id, self.parts, self.read_at = user_id, parts, monotonic()
+        with downloads_lock:
+            others = list(active_downloads)
+            if sum(other.user_id == user_id for other in others) >= MAX_PER_USER:
+                raise TooManyRequests(STALL_SECONDS)
+            if len(others) >= MAX_OPEN or sum(not other.has_stalled for other in others) >= MAX_AT_ONCE:
                 raise ServerBusy
-            being_sent.add(self)
+            active_downloads.add(self)
 
     @property
     def has_stalled(self) -> bool:
-        return monotonic() - self.asked_at > PATIENCE
+        return monotonic() - self.read_at > STALL_SECONDS
 
     def __iter__(self) -> "Download":
         return self
 
     def __next__(self) -> Any:
-        has_stalled, self.asked_at = self.has_stalled, monotonic()
+        has_stalled, self.read_at = self.has_stalled, monotonic()
         return self.parts.throw(Stalled) if has_stalled else next(self.parts)
 
     def close(self) -> None:
-        being_sent.discard(self)
+        active_downloads.discard(self)
         self.parts.close()
 
 
-places = Lock()
-being_sent: WeakSet[Download] = WeakSet()
+downloads_lock = Lock()
+active_downloads: WeakSet[Download] = WeakSet()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class CSV:
         """
         parts: Iterable[str] = [] if request.method == "HEAD" else self._begin(request, rows)
         kind = f"{self.media_type}; charset=utf-8"
-        return StreamingHttpResponse(parts, content_type=kind, headers=saved_as(self._name(rows)))
+        return StreamingHttpResponse(parts, content_type=kind, headers=attachment_header(self._name(rows)))
 
     def _name(self, rows: Any) -> str:
         return f"transactions-{days.today()}.csv"
@@ -135,10 +135,10 @@ class CSV:
     def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Generator[str, None, None]:
         count = 0
         try:
-            yield BYTE_ORDER_MARK + written([self.columns().fields])
+            yield BYTE_ORDER_MARK + csv_text([self.columns().fields])
             while batch := list(islice(lines, BATCH)):
                 count += len(batch)
-                yield written(batch)
+                yield csv_text(batch)
             logger.info("user %s was sent %s rows", user_id, count)
         except GeneratorExit:
             logger.info("user %s went away after %s rows", user_id, count)
@@ -146,14 +146,14 @@ class CSV:
         except Exception as fault:  # whatever it is, nobody may take the file for a whole one
             log = logger.info if isinstance(fault, Stalled) else logger.exception
             log("the export for user %s broke off after %s rows", user_id, count)
-            yield BROKEN_OFF
+            yield INCOMPLETE
             raise
 
     def _lines(self, rows: Any) -> Iterator[list[str]]:
         fields = self.columns().fields.values()
-        columns = list(dict.fromkeys(source(field) for field in fields))
-        cells = [(columns.index(source(field)), cell(field)) for field in fields]
-        for row in together(rows, columns, Reader()):
+        columns = list(dict.fromkeys(column_of(field) for field in fields))
+        cells = [(columns.index(column_of(field)), cell_formatter(field)) for field in fields]
+        for row in read_rows(rows, columns, Reader()):
             yield [show(row[place]) for place, show in cells]
 
 
@@ -161,7 +161,7 @@ HISTORY = CSV(columns=EntrySerializer)
 LEDGER = CSV(columns=StaffEntrySerializer, audited=True)
 
 
-def saved_as(name: str) -> dict[str, str]:
+def attachment_header(name: str) -> dict[str, str]:
     """The header by which a browser keeps a file under this name."""
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
@@ -169,28 +169,28 @@ def saved_as(name: str) -> dict[str, str]:
 # --- Cells -------------------------------------------------------------------------------------------
 
 
-def source(field: Field) -> str:
+def column_of(field: Field) -> str:
     """The column that a field reads, as a queryset calls it."""
     return str(field.source).replace(".", "__")
 
 
-def written(lines: Iterable[Iterable[str]]) -> str:
+def csv_text(lines: Iterable[Iterable[str]]) -> str:
     text = StringIO()
     csv.writer(text).writerows(lines)
     return text.getvalue()
 
 
-def cell(field: Field) -> Callable[[Any], str]:
+def cell_formatter(field: Field) -> Callable[[Any], str]:
     """How the values of a column are written."""
 
-    @lru_cache(maxsize=REMEMBERED)
+    @lru_cache(maxsize=CACHED_CELLS)
     def show(value: Any) -> str:
-        return "" if value is None else defused(str(field.to_representation(value)))
+        return "" if value is None else escape_formula(str(field.to_representation(value)))
 
     return show
 
 
-def defused(text: str) -> str:
+def escape_formula(text: str) -> str:
     """With an apostrophe before what a spreadsheet might run as a formula.
 
     That is a cell whose first visible character is a formula sign, full-width and small ones included, or that begins
@@ -207,7 +207,7 @@ def defused(text: str) -> str:
 # --- Rows --------------------------------------------------------------------------------------------
 
 
-def together(rows: Any, columns: list[str], read: Reader) -> Iterator[tuple]:
+def read_rows(rows: Any, columns: list[str], read: Reader) -> Iterator[tuple]:
     """The rows of a queryset, or of disjoint ones newest first, as tuples of these columns."""
     if isinstance(rows, list):
         return merged(rows, columns, read, newest_first=True)
@@ -222,23 +222,23 @@ def merged(sides: Sequence[QuerySet], columns: list[str], read: Reader, *, newes
 
 def in_batches(rows: QuerySet, columns: list[str], read: Reader) -> Iterator[tuple]:
     """The rows in their order, by columns that are among these. Each batch begins behind the last row of the other."""
-    order, rows = order_of(rows), rows.values_list(*columns)
-    batch = read(partial(first_of, [rows]))
+    order, rows = sort_columns(rows), rows.values_list(*columns)
+    batch = read(partial(first_batch, [rows]))
     while batch:
         yield from batch
         last = dict(zip(columns, batch[-1], strict=True))
-        following = list(behind(last, rows, order))
-        batch = read(partial(first_of, following)) if len(batch) == BATCH else []
+        following = list(rows_after(last, rows, order))
+        batch = read(partial(first_batch, following)) if len(batch) == BATCH else []
 
 
-def order_of(rows: QuerySet) -> list[tuple[str, bool]]:
+def sort_columns(rows: QuerySet) -> list[tuple[str, bool]]:
     """The columns of an order and whether each descends, up to the id: behind it nothing is left to be put in order."""
     columns = [(name.lstrip("-"), name.startswith("-")) for name in map(str, rows.query.order_by)]
     order = [("id" if column == "pk" else column, descends) for column, descends in columns]
     return order[: [name for name, _ in order].index("id") + 1]
 
 
-def first_of(ranges: Iterable[QuerySet]) -> list[tuple]:
+def first_batch(ranges: Iterable[QuerySet]) -> list[tuple]:
     """The first batch of ranges that follow each other."""
     batch: list[tuple] = []
     for rows in ranges:
@@ -246,7 +246,7 @@ def first_of(ranges: Iterable[QuerySet]) -> list[tuple]:
     return batch
 
 
-def behind(last: dict[str, Any], rows: QuerySet, order: list[tuple[str, bool]]) -> Iterator[QuerySet]:
+def rows_after(last: dict[str, Any], rows: QuerySet, order: list[tuple[str, bool]]) -> Iterator[QuerySet]:
     """What comes after a row, as ranges in their order, each of one index: the database does not see through an OR.
 
     In the order of (amount, id) these are the rows with the same amount and a greater id, then those with a greater

@@ -13,10 +13,10 @@ from wallet.filters import Amount
 from wallet.models import Wallet
 
 # Words, and what many wallets did, are looked for in this many of the newest rows: a scan of ten million takes minutes.
-SEARCHED = 10_000
+SEARCHED_ROWS = 10_000
 # Up to this many wallets a search names them one by one, and the database reads their ranges. A thousand are ten times
 # what four digits find among a million.
-FEW = 1_000
+MAX_NAMED_WALLETS = 1_000
 
 
 class TransactionFilter(django_filters.FilterSet):
@@ -49,7 +49,7 @@ class StaffFilter(TransactionFilter):
     search = Search(
         method="by_text",
         label="A type, how a username or phone number begins, the last digits of a phone, or words. Words, and what "
-        f"more than {FEW:,} accounts did, are looked for in the newest {SEARCHED:,} rows.",
+        f"more than {MAX_NAMED_WALLETS:,} accounts did, are looked for in the newest {SEARCHED_ROWS:,} rows.",
     )
 
     def of_sender(self, rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
@@ -59,8 +59,8 @@ class StaffFilter(TransactionFilter):
         return rows.filter(receiver=wallet_of(value))
 
     def by_text(self, rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
-        newest = among_newest(rows)
-        found = of_accounts(value, newest) | with_words(value, newest)
+        newest = within_newest(rows)
+        found = of_matching_accounts(value, newest) | with_words(value, newest)
         if value.upper() in Transaction.Type:
             found |= Q(transaction_type=value.upper())
         return rows.filter(found)
@@ -88,18 +88,18 @@ def wallet_of(phone_number: str) -> int:
     return Wallet.objects.filter(user__phone_number=phone_number).values_list("pk", flat=True).first() or 0
 
 
-def among_newest(rows: TransactionQuerySet) -> Q:
+def within_newest(rows: TransactionQuerySet) -> Q:
     """The newest of these rows, as a range of times: for an OR with a sub-select all of the ledger is read."""
     times = rows.newest_first().values_list("timestamp", flat=True)
-    oldest = list(times[SEARCHED - 1 : SEARCHED])
+    oldest = list(times[SEARCHED_ROWS - 1 : SEARCHED_ROWS])
     return Q(timestamp__gte=oldest[0]) if oldest else Q()
 
 
-def of_accounts(text: str, newest: Q) -> Q:
+def of_matching_accounts(text: str, newest: Q) -> Q:
     """All rows of few wallets that the text finds; of many, those that are among the newest."""
     wallets = Wallet.objects.matching(text)
-    few = list(wallets.values_list("pk", flat=True)[: FEW + 1])
-    if len(few) <= FEW:
+    few = list(wallets.values_list("pk", flat=True)[: MAX_NAMED_WALLETS + 1])
+    if len(few) <= MAX_NAMED_WALLETS:
         return Q(sender__in=few) | Q(receiver__in=few)
     either = [Exists(wallets.filter(pk=OuterRef(side))) for side in ("sender", "receiver")]
     return newest & (Q(either[0]) | Q(either[1]))

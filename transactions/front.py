@@ -18,7 +18,7 @@ from lokanetra.admin import TIME
 from lokanetra.plurals import how_many, verb
 from lokanetra.replica import Reader
 from transactions import volumes
-from transactions.filters import SEARCHED
+from transactions.filters import SEARCHED_ROWS
 from transactions.models import DayVolume, Outbox, Transaction, Webhook
 from users import otp
 from users.models import Counter, Login
@@ -113,7 +113,7 @@ def _chart(title: str, labels: list[str], series: dict[str, list[Decimal]]) -> d
 
 def _largest() -> dict[str, Any]:
     newest = Transaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    recent = Transaction.objects.filter(pk__gt=newest - SEARCHED).order_by("-amount", "-pk")
+    recent = Transaction.objects.filter(pk__gt=newest - SEARCHED_ROWS).order_by("-amount", "-pk")
     largest = list(recent.values_list("pk", flat=True)[:LARGEST])
     rows = Transaction.objects.with_accounts().filter(pk__in=largest).order_by("-amount", "-pk")
     return {
@@ -179,7 +179,7 @@ def _health() -> dict[str, Any]:
 
 
 def _notices() -> Iterator[str]:
-    late = len(volumes.open_days())
+    late = len(volumes.unsummed_days())
     if late:
         waiting = f"{how_many(late, 'day')} {verb(late, 'is', 'are')}"
         yield f"{waiting} not in the chart yet: is a worker running? (manage.py work)"

@@ -73,7 +73,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """The whole ledger, in the order in which staff see it."""
         return self.order_by("-timestamp", "-pk")
 
-    def so_far(self) -> "TransactionQuerySet":
+    def up_to_now(self) -> "TransactionQuerySet":
         """Without the rows that are still to come: so what is read in parts is one picture."""
         return self.filter(pk__lte=self.model.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
@@ -254,7 +254,7 @@ class Outbox(Change):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    def with_rows(self) -> "EventQuerySet":
+    def with_transactions(self) -> "EventQuerySet":
         """With the transactions that they tell of, as staff see them."""
         return self.prefetch_related(models.Prefetch("transaction", Transaction.objects.for_staff()))
 

@@ -145,7 +145,7 @@ class DataField(serializers.JSONField):
 
 
 class EventSerializer(serializers.ModelSerializer):
-    """An event as `with_rows` gives it."""
+    """An event as `with_transactions` gives it."""
 
     timestamp = UTCDateTimeField()
     data = DataField()  # type: ignore[assignment]

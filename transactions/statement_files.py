@@ -22,7 +22,7 @@ from users import audit
 
 COLUMNS = ["timestamp", "id", "transaction_type", "direction", "counterparty", "remarks", "amount", "balance"]
 # Rows of a PDF. So many are up to four hundred pages, and take ten to fifteen seconds of one core.
-LONGEST_PDF = 10_000
+MAX_PDF_ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class StatementCSV(exports.CSV):
     columns: Any = StatementLineSerializer
 
     def _name(self, statement: Statement) -> str:
-        return name_of(statement, "csv")
+        return file_name(statement, "csv")
 
     def _record(self, request: Request | HttpRequest, statement: Statement) -> None:
-        record(request, statement)
+        record_download(request, statement)
 
     def _lines(self, statement: Statement) -> Iterator[list[str]]:
-        cells = [exports.cell(field) for field in self.columns().fields.values()]
+        cells = [exports.cell_formatter(field) for field in self.columns().fields.values()]
         for line in lines(statement):
             yield [show(value) for show, value in zip(cells, line, strict=True)]
 
@@ -47,7 +47,7 @@ class StatementCSV(exports.CSV):
 class StatementPDF:
     """Pages to print and to keep. One process draws one batch of rows at a time, and holds no slot meanwhile.
 
-    Raises ValidationError for more rows than `LONGEST_PDF`, and what `exports.Download` does.
+    Raises ValidationError for more rows than `MAX_PDF_ROWS`, and what `exports.Download` does.
     """
 
     audited: bool = False
@@ -55,66 +55,66 @@ class StatementPDF:
     media_type: ClassVar[str] = "application/pdf"
 
     def answer(self, request: Request, statement: Statement) -> HttpResponse:
-        if statement.count > LONGEST_PDF:
+        if statement.count > MAX_PDF_ROWS:
             message = (
-                f"A PDF has at most {LONGEST_PDF:,} rows, and this would have {statement.count:,}: "
+                f"A PDF has at most {MAX_PDF_ROWS:,} rows, and this would have {statement.count:,}: "
                 "take CSV, or a shorter period."
             )
             raise ValidationError({"format": [message]})
         content = b"" if request.method == "HEAD" else self._content(request, statement)
-        headers = exports.saved_as(name_of(statement, "pdf"))
+        headers = exports.attachment_header(file_name(statement, "pdf"))
         return HttpResponse(content, content_type=self.media_type, headers=headers)
 
     def _content(self, request: Request, statement: Statement) -> bytes:
         user_id: Any = request.user.pk
-        with closing(exports.Download(user_id, drawn(statement))) as parts:
+        with closing(exports.Download(user_id, pdf_parts(statement))) as parts:
             if self.audited:
-                record(request, statement)
+                record_download(request, statement)
             return b"".join(parts)
 
 
-def drawn(statement: Statement) -> Generator[bytes, None, None]:
+def pdf_parts(statement: Statement) -> Generator[bytes, None, None]:
     """The whole file, in one part."""
     from transactions.statement_pdf import Drawing  # 18 MiB with what draws: only in processes that were asked to
 
-    drawing, rows = Drawing(statement), entries(statement)
+    drawing, rows = Drawing(statement), ledger_rows(statement)
     while batch := list(islice(rows, exports.BATCH)):
-        with slot_released(), drawing_board:
+        with slot_released(), drawing_lock:
             drawing.add(batch)
-    with slot_released(), drawing_board:
-        content = drawing.finished()
+    with slot_released(), drawing_lock:
+        content = drawing.finish()
     yield content
 
 
 # Two that draw at once would take no less time, and leave less of the interpreter to payments.
-drawing_board = Lock()
+drawing_lock = Lock()
 
 
-def record(request: Request | HttpRequest, statement: Statement) -> None:
+def record_download(request: Request | HttpRequest, statement: Statement) -> None:
     user_id: Any = request.user.pk
     audit.record(user_id=user_id, on=statement.wallet, what="statement", filters=request.GET.dict())
 
 
-def name_of(statement: Statement, kind: str) -> str:
+def file_name(statement: Statement, kind: str) -> str:
     return f"statement-{statement.start_date}-{statement.end_date}.{kind}"
 
 
-def entries(statement: Statement) -> Iterator[tuple]:
+def ledger_rows(statement: Statement) -> Iterator[tuple]:
     """The rows, as `COLUMNS`."""
     return exports.merged(statement.rows(), COLUMNS, statement.read, newest_first=False)
 
 
 def lines(statement: Statement) -> Iterator[tuple]:
     """The rows, as the fields of a line, between the two ends."""
-    yield end(days.start_of(statement.start_date), "OPENING", None, None, statement.opening_balance)
-    for timestamp, pk, kind, direction, counterparty, remarks, amount, balance in entries(statement):
+    yield balance_line(days.start_of(statement.start_date), "OPENING", None, None, statement.opening_balance)
+    for timestamp, pk, kind, direction, counterparty, remarks, amount, balance in ledger_rows(statement):
         sums = (amount, None) if direction == "OUT" else (None, amount)
         yield timestamp, pk, kind, counterparty, remarks, *sums, balance
     totals = (statement.total_out, statement.total_in)
-    yield end(days.end_of(statement.end_date), "CLOSING", *totals, statement.closing_balance)
+    yield balance_line(days.end_of(statement.end_date), "CLOSING", *totals, statement.closing_balance)
 
 
-def end(at: datetime, kind: str, out: Decimal | None, in_: Decimal | None, balance: Decimal) -> tuple:
+def balance_line(at: datetime, kind: str, out: Decimal | None, in_: Decimal | None, balance: Decimal) -> tuple:
     return at, None, kind, None, None, out, in_, balance
 
 

@@ -49,7 +49,7 @@ class Drawing(FPDF):
     def __init__(self, statement: Statement) -> None:
         super().__init__(format="A4")
         self.statement = statement
-        self.owner, self.phone = owner_of(statement), phone_of(statement)
+        self.owner, self.phone = owner_name(statement), masked_phone(statement)
         self.set_title(f"Statement {statement.start_date} to {statement.end_date}")
         self.set_margin(MARGIN)
         self.set_auto_page_break(True, FOOT)
@@ -64,7 +64,7 @@ class Drawing(FPDF):
             self._row(*row)
             sleep(0)  # who waits for the interpreter has it now, and not after the next five milliseconds
 
-    def finished(self) -> bytes:
+    def finish(self) -> bytes:
         """The file."""
         if not self.statement.count:
             self._ends("No transactions in this period.", "")
@@ -141,8 +141,8 @@ class Drawing(FPDF):
     def _row(self, at: datetime, pk: int, kind: str, direction: str, other: str, words: str, *money: Decimal) -> None:
         amount, balance = map(rupees, money)
         self._style(SMALL)
-        name = NAMES.get(kind) or f"{NAMES[kind, direction]} {readable(other)}"
-        details = self._lines(name) + self._lines(readable(words))
+        name = NAMES.get(kind) or f"{NAMES[kind, direction]} {printable(other)}"
+        details = self._lines(name) + self._lines(printable(words))
         self._make_room(len(details))
         out, in_ = (amount, "") if direction == "OUT" else ("", amount)
         self.cell(WIDTHS[0], LINE, f"{timezone.localtime(at):%d %b %Y %H:%M}")
@@ -203,19 +203,19 @@ def _day(day: date) -> str:
 # --- Texts -------------------------------------------------------------------------------------------
 
 
-def owner_of(statement: Statement) -> str:
-    """The name of who has the wallet; where that is made of the phone number, no more of it than `phone_of` tells."""
+def owner_name(statement: Statement) -> str:
+    """The owner's name. A phone number in it is masked as `masked_phone` does."""
     user = statement.wallet.user
     name = user.get_full_name() or user.username
-    return readable(name.replace(user.phone, phone_of(statement)) if user.phone else name)
+    return printable(name.replace(user.phone, masked_phone(statement)) if user.phone else name)
 
 
-def phone_of(statement: Statement) -> str:
+def masked_phone(statement: Statement) -> str:
     number = statement.wallet.user.phone_number
     return phones.masked(number) if number else "none"
 
 
-def readable(text: str | None) -> str:
+def printable(text: str | None) -> str:
     """One line of signs that the font has; those without a shape are left out, and of others there is a box."""
     line = " ".join((text or "outside").split()) if text != "" else ""
     return "".join(_shown(sign) for sign in VOWEL_I.sub("\u093f\\1", line))

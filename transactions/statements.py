@@ -29,10 +29,10 @@ from transactions.serializers import StatementSerializer
 from users.models import UserProfile
 from wallet.models import Wallet
 
-LONGEST = timedelta(days=366)
+MAX_LENGTH = timedelta(days=366)
 CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 # Sums of rows, which stay what they are: a long period is summed for its first page and not for each.
-summed = LocMemCache("totals of statements", {"TIMEOUT": 3600})
+totals_cache = LocMemCache("totals of statements", {"TIMEOUT": 3600})
 
 
 class Point(NamedTuple):
@@ -42,7 +42,7 @@ class Point(NamedTuple):
     balance: Decimal
 
 
-NOTHING = Point(0, Decimal("0.00"))
+EMPTY = Point(0, Decimal("0.00"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class Statement:
     @cached_property
     def _totals(self) -> dict[str, tuple[int, Decimal]]:
         key = f"{self.wallet.pk} {self.opening} {self.closing}".replace(" ", "_")
-        return summed.get_or_set(key, lambda: self.read(self._summed)) or {}
+        return totals_cache.get_or_set(key, lambda: self.read(self._summed)) or {}
 
     def _summed(self) -> dict[str, tuple[int, Decimal]]:
         sums = [side.aggregate(count=Count("pk"), total=Sum("amount")) for side in self.rows()]
@@ -116,7 +116,7 @@ def balance(wallet: Wallet, at: datetime | None = None) -> Wallet | PastBalance:
     """The wallet as it is, or what it held at a moment: nothing before its first row."""
     if at is None:
         return wallet
-    return PastBalance(user=wallet.user, balance=last_until(wallet, at).balance, at=at)
+    return PastBalance(user=wallet.user, balance=point_at(wallet, at).balance, at=at)
 
 
 def statement(
@@ -128,7 +128,7 @@ def statement(
     """
     first, last = _days(start_date, end_date, month) if start_date or end_date else _month(month)
     read, moments = Reader(), (days.instant_before(first), days.end_of(last))
-    opening, closing = read(lambda: [last_until(wallet, moment) for moment in moments])
+    opening, closing = read(lambda: [point_at(wallet, moment) for moment in moments])
     return Statement(wallet=wallet, start_date=first, end_date=last, opening=opening, closing=closing, read=read)
 
 
@@ -145,8 +145,8 @@ def _days(first: date | None, last: date | None, month: date | None) -> tuple[da
         given, other = ("start_date", "end_date") if first else ("end_date", "start_date")
         raise ValidationError({given: [f"It needs {other} beside it."]})
     _has_begun("start_date", first)
-    if not timedelta(0) <= last - first < LONGEST:
-        raise ValidationError({"end_date": [f"Name a day from start_date on, at most {LONGEST.days} days in all."]})
+    if not timedelta(0) <= last - first < MAX_LENGTH:
+        raise ValidationError({"end_date": [f"Name a day from start_date on, at most {MAX_LENGTH.days} days in all."]})
     return first, last
 
 
@@ -158,7 +158,7 @@ def _has_begun(name: str, first: date) -> None:
 # --- Where a moment is -------------------------------------------------------------------------------
 
 
-def last_until(wallet: Wallet, moment: datetime) -> Point:
+def point_at(wallet: Wallet, moment: datetime) -> Point:
     """Where the wallet stood at a moment."""
     earlier = Transaction.objects.filter(timestamp__lte=moment).order_by("-timestamp", "-pk")
     near = earlier.values_list("pk", flat=True).first() or 0
@@ -189,7 +189,7 @@ def _sides(wallet: Wallet) -> list[Any]:
 def _newest(sides: list[Any]) -> Point:
     """Where the newest of the rows left the wallet."""
     found = [side.order_by("-pk").values_list("pk", "balance").first() for side in sides]
-    return max((Point(*row) for row in found if row), default=NOTHING)
+    return max((Point(*row) for row in found if row), default=EMPTY)
 
 
 # --- Pages -------------------------------------------------------------------------------------------

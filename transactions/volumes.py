@@ -14,7 +14,7 @@ from wallet.money import MoneyField
 GRACE = timedelta(minutes=5)
 
 
-def first_unsummed() -> date | None:
+def first_unsummed_day() -> date | None:
     """The day at which summing goes on; None for an empty ledger."""
     last = DayVolume.objects.aggregate(last=Max("day"))["last"]
     if last:
@@ -23,14 +23,14 @@ def first_unsummed() -> date | None:
     return first and days.day_of(first)
 
 
-def open_days() -> list[date]:
+def unsummed_days() -> list[date]:
     """The days that are over and were not summed yet."""
-    start = first_unsummed()
+    start = first_unsummed_day()
     end = days.day_of(timezone.now() - GRACE)
     return [start + timedelta(days=n) for n in range((end - start).days)] if start else []
 
 
-def forget(since: date) -> None:
+def delete_since(since: date) -> None:
     """Drop the sums from this day on: it and what follows it are to be summed again."""
     DayVolume.objects.filter(day__gte=since).delete()
 

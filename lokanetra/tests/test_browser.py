@@ -29,7 +29,7 @@ for days in range(14, -1, -1):
         payments.credit(user_id=asha.pk, amount=Decimal("1000.00"), remarks="Salary")
         payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"), remarks="Lunch")
         payments.debit(user_id=ravi.pk, amount=Decimal("20.00"), remarks="Bus")
-for day in volumes.open_days():
+for day in volumes.unsummed_days():
     volumes.close(day)
 holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("75.00"), remarks="Room")
 requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("60.00"), remarks="Tickets")

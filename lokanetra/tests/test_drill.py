@@ -13,7 +13,7 @@ from lokanetra.env import BASE_DIR
 from lokanetra.tests.docs import OPERATIONS, section
 from scripts.drill import clients, cluster, report
 from scripts.drill.__main__ import arguments
-from scripts.drill.accounting import Accounts, account
+from scripts.drill.accounting import Reconciliation, reconcile
 from scripts.drill.clients import CLIENTS, Acknowledged, Clients, Payment
 from scripts.drill.health import Health
 from scripts.drill.report import Window
@@ -102,7 +102,7 @@ class Answering(Clients):
 
 
 @pytest.mark.parametrize(
-    ("answers", "is_mistold"),
+    ("answers", "is_contradicted"),
     [
         (["200"], False),
         (["503 server_busy", "200"], False),
@@ -112,14 +112,14 @@ class Answering(Clients):
     ],
 )
 def test_a_client_asks_the_other_server_with_the_same_key_and_notes_what_it_was_told_wrongly(
-    monkeypatch, answers, is_mistold
+    monkeypatch, answers, is_contradicted
 ):
-    monkeypatch.setattr(clients, "AGAIN", 0)
+    monkeypatch.setattr(clients, "RETRY_PAUSE", 0)
     several = Answering(*answers)
     with pytest.raises(StopIteration):
         several.pay(0)
     assert several.asked == [("drill-0-1", (1, 2)[turn % 2]) for turn in range(len(answers))]
-    assert [one.is_mistold for one in several.acknowledged] == [is_mistold]
+    assert [one.is_contradicted for one in several.acknowledged] == [is_contradicted]
 
 
 # --- What is made of it ----------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ CREDIT, TRANSFER = Payment("a", 0, 0, 500), Payment("b", 0, 1, 200)
 BEFORE, AFTER = {0: 1000, 1: 1000}, {0: 1300, 1: 1200}
 
 
-def books(**wrong: set) -> Accounts:
-    nothing: dict[str, frozenset] = dict.fromkeys(("lost", "twice", "untold", "wrong"), frozenset())
-    return Accounts(**nothing | {name: frozenset(found) for name, found in wrong.items()})
+def books(**wrong: set) -> Reconciliation:
+    nothing: dict[str, frozenset] = dict.fromkeys(("lost", "twice", "unacknowledged", "wrong"), frozenset())
+    return Reconciliation(**nothing | {name: frozenset(found) for name, found in wrong.items()})
 
 
 @pytest.mark.parametrize(
@@ -141,30 +141,39 @@ def books(**wrong: set) -> Accounts:
         ([CREDIT, TRANSFER, TRANSFER], {0: 1100, 1: 1400}, books(twice={"b"}, wrong={0, 1})),
         ([CREDIT, TRANSFER, Payment("b", 1, 0, 200)], AFTER, books(twice={"b"})),
         ([CREDIT, Payment("b", 0, 1, 201)], {0: 1299, 1: 1201}, books(lost={"b"}, wrong={0, 1})),
-        ([CREDIT, TRANSFER, Payment("c", 0, 0, 1)], {0: 1301, 1: 1200}, books(untold={"c"}, wrong={0})),
+        ([CREDIT, TRANSFER, Payment("c", 0, 0, 1)], {0: 1301, 1: 1200}, books(unacknowledged={"c"}, wrong={0})),
         ([CREDIT, TRANSFER], {0: 1300}, books(wrong={1})),
         ([CREDIT, TRANSFER], AFTER | {2: 5}, books(wrong={2})),
     ],
-    ids=["all well", "lost", "twice", "twice, turned round", "another amount", "never told", "no wallet", "money new"],
+    ids=[
+        "all well",
+        "lost",
+        "twice",
+        "twice, turned round",
+        "another amount",
+        "not acknowledged",
+        "no wallet",
+        "money new",
+    ],
 )
 def test_the_ledger_is_held_against_what_was_acknowledged(ledger, after, found):
-    assert account([CREDIT, TRANSFER], ledger, BEFORE, after) == found
+    assert reconcile([CREDIT, TRANSFER], ledger, BEFORE, after) == found
 
 
-def found_by(*, healthz: float = 0.1, first: float = 3.0, is_mistold: bool = False) -> dict:
+def found_by(*, healthz: float = 0.1, first: float = 3.0, is_contradicted: bool = False) -> dict:
     several = Clients([])
     several.acknowledged = [
         Acknowledged(Payment("early", 0, 0, 1), 90.0, 97.0, False),
         Acknowledged(Payment("before", 0, 0, 1), 98.0, 99.0, False),
         Acknowledged(CREDIT, 99.0, 100.5, False),  # begun before the fault
-        Acknowledged(TRANSFER, 101.0, 100.0 + first, is_mistold),
+        Acknowledged(TRANSFER, 101.0, 100.0 + first, is_contradicted),
     ]
     several.outcomes = [(100.5, "200"), (101.0, "503 server_busy"), (100.0 + first, "200")]
     health = Health(1, asked=[(99.0, 9.0), (101.0, healthz)])
     return report.found(Window("kill", "primary killed", 15.0, 98.0, 100.0, 103.0 + first), several, [health])
 
 
-def result(scenario: dict, accounts: Accounts, ok: bool = True) -> dict:
+def result(scenario: dict, accounts: Reconciliation, ok: bool = True) -> dict:
     return report.result([scenario], accounts, Clients([]), {"ok": ok})
 
 
@@ -180,13 +189,13 @@ def test_what_is_looked_at_begins_with_the_fault():
         ({}, {}, True, []),
         ({"first": 16.0}, {}, True, ["primary killed: first write", "primary killed: longest without"]),
         ({"healthz": 2.5}, {}, True, ["primary killed: healthz"]),
-        ({"is_mistold": True}, {}, True, ["primary killed: mistold"]),
+        ({"is_contradicted": True}, {}, True, ["primary killed: contradicted"]),
         ({}, {"lost": {"b"}}, True, ["primary killed: lost", "all in all, lost"]),
         ({}, {"twice": {"a"}}, True, ["primary killed: twice", "all in all, done twice"]),
         ({}, {"lost": {"before"}}, True, ["primary killed: lost", "all in all, lost"]),
         ({}, {"lost": {"early"}}, True, ["all in all, lost"]),
-        ({}, {"untold": {"x"}}, True, ["all in all, done and never told"]),
-        ({}, {"wrong": {3}}, True, ["all in all, wallets that are wrong"]),
+        ({}, {"unacknowledged": {"x"}}, True, ["all in all, done and not acknowledged"]),
+        ({}, {"wrong": {3}}, True, ["all in all, wallets with a wrong balance"]),
         ({}, {}, False, ["check_ledger"]),
     ],
 )

@@ -320,8 +320,8 @@ class Delivered(NamedTuple):
 def delivered(worker: Live) -> Delivered:
     with receiver() as server:
         secrets = json.loads(worker.shell(COMMON + ROTATED.format(url=server.url)))
-        assert server.told(secrets[0]) == server.told(secrets[1])
-    ((headers, body),) = server.got
+        assert server.events(secrets[0]) == server.events(secrets[1])
+    ((headers, body),) = server.requests
     return Delivered(headers, body, *secrets)
 
 

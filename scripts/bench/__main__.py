@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import beside, bill, chart, growth, outside, report, throughput
+from scripts.bench import bill, chart, comparison, growth, outside, report, throughput
 from scripts.bench.load import LONGEST_SECONDS, Failed
 
 
@@ -37,7 +37,7 @@ def _measure(options: Namespace) -> dict[str, Any]:
     if options.bill:
         return bill.measure(options)
     if options.peers:
-        return beside.measure(options)
+        return comparison.measure(options)
     if options.growth:
         return growth.measure(options)
     return outside.measure(options) if options.outside else throughput.measure(options)

@@ -62,7 +62,7 @@ def _bill(name: str, instructions: dict[str, int], microseconds: dict[str, float
 
 
 def _run(live: Live, under: list[str], kind: str, times: int) -> str:
-    command = [*under, sys.executable, "-m", "scripts.bench.billed", kind, str(times)]
+    command = [*under, sys.executable, "-m", "scripts.bench.bill_worker", kind, str(times)]
     # Codes come with the answer, for what a gateway takes is its own affair.
     environment = live.environment | {"PYTHONHASHSEED": "0", "OTP_ECHO": "on"}
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from lokanetra.env import BASE_DIR
 from lokanetra.tests.live import Live, free_port
 
 
-def of(live: Live, idle: dict[str, list[float]], rounds: int) -> dict[str, Any]:
+def summary(live: Live, idle: dict[str, list[float]], rounds: int) -> dict[str, Any]:
     """After the load; `idle` is the memory before it. Times are medians, in seconds."""
     return {
         "idle": idle,
@@ -29,7 +29,7 @@ def memory(live: Live) -> dict[str, list[float]]:
     return {name.upper(): [_mebibytes(name, rollup) for rollup in rollups] for name in ("Pss", "Rss")}
 
 
-def another(live: Live, **environment: str) -> Live:
+def second_server(live: Live, **environment: str) -> Live:
     """A server like this one on the same database, not yet started."""
     port = free_port()
     return replace(live, port=port, environment=live.environment | environment | {"PORT": str(port)})
@@ -37,7 +37,7 @@ def another(live: Live, **environment: str) -> Live:
 
 def _start(live: Live) -> float:
     """From `serve.sh` to the first answer, of one more server; the database is migrated."""
-    server = another(live)
+    server = second_server(live)
     before = time.monotonic()
     try:
         server.start()

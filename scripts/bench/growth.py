@@ -9,7 +9,7 @@ from typing import Any
 from scripts.bench import PHONES, report
 from scripts.bench.load import Callers
 from scripts.bench.loader import load
-from scripts.bench.throughput import Plan, product, take
+from scripts.bench.throughput import Plan, product, run_rounds
 
 # Wallets and rows.
 SMALL = (1_000, 10_000)
@@ -31,7 +31,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         callers = {size: stack.enter_context(_loaded(*numbers)) for size, numbers in sizes.items()}
         plans = {size: _plan(several) for size, several in callers.items()}
-        found = take({f"{name}, {size}": plans[size][name] for name in plans["small"] for size in sizes}, options)
+        found = run_rounds({f"{name}, {size}": plans[size][name] for name in plans["small"] for size in sizes}, options)
         measurements = {name: _beside(found[f"{name}, small"], found[f"{name}, large"]) for name in plans["small"]}
         named = {size: {"wallets": wallets, "rows": rows} for size, (wallets, rows) in sizes.items()}
         return report.result(callers["large"].live, options, measurements) | {"sizes": named}
@@ -39,7 +39,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _loaded(wallets: int, rows: int) -> Iterator[Callers]:
-    """Both sizes stand beside each other, so that what else the machine does meets them alike."""
+    """Both sizes run at once, so that what else the machine does meets them alike."""
     with product() as callers:
         load(callers.live.owner_url, wallets, rows)
         yield callers

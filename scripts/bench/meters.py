@@ -8,7 +8,7 @@ from typing import Protocol
 
 # What is metered: how it is called in the bill, how deep it lies, and where it is.
 LAYERS = [
-    ("all of the request", 0, "scripts.bench.billed:work_on"),
+    ("all of the request", 0, "scripts.bench.bill_worker:work_on"),
     ("environ", 1, "lokanetra.rsgi:environ_of"),
     ("Django's handler", 1, "lokanetra.rsgi:Handler.answer"),
     ("request object", 2, "django.core.handlers.wsgi:WSGIRequest.__init__"),

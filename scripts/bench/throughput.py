@@ -34,12 +34,12 @@ def measure(options: Namespace) -> dict[str, Any]:
         with _reference(live) as reference:
             plan = _plan(callers, reference, cycle(str(PHONES + n) for n in range(MEMBERS + 1, end + 1)))
             wanted = {name: run for name, run in plan.items() if name in (options.only or NAMES)}
-            found = _compared(take(wanted, options))
+            found = _compared(run_rounds(wanted, options))
         if not live.check_ledger()["ok"]:
             raise Failed("afterwards the books do not agree")
         result = report.result(live, options, found)
         if "cost" in (options.only or NAMES):
-            result["cost"] = cost.of(live, idle, options.rounds)
+            result["cost"] = cost.summary(live, idle, options.rounds)
         return result
 
 
@@ -52,7 +52,7 @@ def product(sqlite: bool = False) -> Iterator[Callers]:
         yield Callers(stack.enter_context(live_server(url, workers=WORKERS)), Path(folder))
 
 
-def take(plan: Plan, options: Namespace) -> dict[str, Any]:
+def run_rounds(plan: Plan, options: Namespace) -> dict[str, Any]:
     """Each for a second to warm up, then rounds in turn, so that what else the machine does meets all of them alike."""
     found: dict[str, list[Round]] = {name: [] for name in plan}
     for run in plan.values():
@@ -66,7 +66,7 @@ def take(plan: Plan, options: Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _reference(live: Live) -> Iterator[Live]:
-    server = cost.another(live, DJANGO_SETTINGS_MODULE="scripts.bench.reference_settings")
+    server = cost.second_server(live, DJANGO_SETTINGS_MODULE="scripts.bench.reference_settings")
     try:
         server.start()
         yield server

@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.bench.load import Failed as BenchFailed
 from scripts.drill import Failed, report
-from scripts.drill.accounting import account
+from scripts.drill.accounting import reconcile
 from scripts.drill.clients import paying
 from scripts.drill.report import Window
 from scripts.drill.scenarios import SCENARIOS, Scenario
@@ -56,7 +56,7 @@ def _all(site: Site, names: tuple[str, ...]) -> dict[str, Any]:
         site.recover()
         windows = [_take(site, name, SCENARIOS[name]) for name in names for _ in range(SCENARIOS[name].times)]
     say("counting")
-    accounts = account([one.payment for one in site.clients.acknowledged], site.ledger(), before, site.balances())
+    accounts = reconcile([one.payment for one in site.clients.acknowledged], site.ledger(), before, site.balances())
     return report.result(windows, accounts, site.clients, site.servers[0].live.check_ledger())
 
 

@@ -8,23 +8,23 @@ from scripts.drill.clients import Payment
 
 
 @dataclass(frozen=True)
-class Accounts:
+class Reconciliation:
     """Keys: `lost` were acknowledged and are not in the ledger as they were asked for, `twice` are there several times,
-    `untold` are there and were never acknowledged. `wrong` are wallets that hold something else than was acknowledged.
+    `unacknowledged` are there and were never acknowledged. `wrong` are wallets with another balance than expected.
     """
 
     lost: frozenset[str]
     twice: frozenset[str]
-    untold: frozenset[str]
+    unacknowledged: frozenset[str]
     wrong: frozenset[int]
 
 
-def account(
+def reconcile(
     acknowledged: Iterable[Payment],
     ledger: Iterable[Payment],
     before: Mapping[int, int],
     after: Mapping[int, int],
-) -> Accounts:
+) -> Reconciliation:
     """`before` and `after` are the balances of the wallets, in paise."""
     told, rows = list(acknowledged), Counter(ledger)
     keys: Counter[str] = Counter()
@@ -34,9 +34,9 @@ def account(
     for payment in told:
         expected[payment.to] += payment.amount
         expected[payment.payer] -= 0 if payment.is_credit else payment.amount
-    return Accounts(
+    return Reconciliation(
         lost=frozenset(payment.key for payment in told if payment not in rows),
         twice=frozenset(key for key, count in keys.items() if count > 1),
-        untold=frozenset(keys) - {payment.key for payment in told},
+        unacknowledged=frozenset(keys) - {payment.key for payment in told},
         wrong=frozenset(wallet for wallet in {*before, *after} if expected[wallet] != after.get(wallet)),
     )

@@ -19,9 +19,9 @@ from scripts.drill import Failed
 
 CLIENTS = 20
 # Seconds: for an answer, between two payments of one client, and before a payment is asked for again.
-PATIENCE, PAUSE, AGAIN = 20.0, 0.05, 0.25
+TIMEOUT, PAUSE, RETRY_PAUSE = 20.0, 0.05, 0.25
 # Seconds for payments that are under way at the end.
-LAST = 60.0
+FINISH_TIMEOUT = 60.0
 # Answers that are no decision, after which the same key is sent again ...
 UNDECIDED = (401, 408, 429, 500, 502, 503, 504)
 # ... and those of them, and of what is no answer, that promise that nothing has moved.
@@ -46,12 +46,12 @@ class Payment:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """`is_mistold`: it had been done by a try of which the client was told that nothing moved."""
+    """`is_contradicted`: it had been done by a try of which the client was told that nothing moved."""
 
     payment: Payment
     begun: float
     answered: float
-    is_mistold: bool
+    is_contradicted: bool
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Clients:
                 return
             is_sure = True
             while (outcome := self._ask(payment, port, is_sure)) not in DONE:
-                if self.given_up.wait(AGAIN):
+                if self.given_up.wait(RETRY_PAUSE):
                     return
                 is_sure = is_sure and outcome in NOTHING_MOVED
                 port = next(servers)
@@ -85,13 +85,13 @@ class Clients:
         answered = time.monotonic()
         self.outcomes.append((answered, outcome))
         if outcome in DONE:
-            is_mistold = is_sure and outcome == REPLAYED
-            self.acknowledged.append(Acknowledged(payment, begun, answered, is_mistold))
+            is_contradicted = is_sure and outcome == REPLAYED
+            self.acknowledged.append(Acknowledged(payment, begun, answered, is_contradicted))
         return outcome
 
     def _send(self, payment: Payment, port: int) -> str:
         """What came of it, in a word. Raises Failed when the product refused what it has no reason to refuse."""
-        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         try:
             connection.request("POST", *_request(payment, self.logins[payment.payer]))
             response = connection.getresponse()
@@ -133,7 +133,7 @@ def paying(clients: Clients) -> Iterator[Callable[[], None]]:
         try:
             yield look
             clients.over.set()
-            wait(running, timeout=LAST)
+            wait(running, timeout=FINISH_TIMEOUT)
             look()
         finally:
             clients.over.set()

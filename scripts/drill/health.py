@@ -8,12 +8,12 @@ from http.client import HTTPConnection, HTTPException
 from threading import Event, Thread
 
 # Seconds between two questions, and for an answer.
-PAUSE, PATIENCE = 0.2, 10.0
+PAUSE, TIMEOUT = 0.2, 10.0
 
 
 @dataclass
 class Health:
-    """Asks one server; `asked` has when, and the seconds that it took, which are PATIENCE where nothing came."""
+    """Asks one server; `asked` has when, and the seconds that it took, which are TIMEOUT where nothing came."""
 
     port: int
     meant_to_be_up: Event = field(default_factory=Event)
@@ -26,10 +26,10 @@ class Health:
             is_alive = self._is_alive()
             took = time.monotonic() - begun
             if is_up and self.meant_to_be_up.is_set():
-                self.asked.append((begun, took if is_alive else PATIENCE))
+                self.asked.append((begun, took if is_alive else TIMEOUT))
 
     def _is_alive(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from scripts.drill.accounting import Accounts
+from scripts.drill.accounting import Reconciliation
 from scripts.drill.clients import PAID, Clients
 from scripts.drill.health import Health
 
 # Seconds until a server that is alive has said so.
 HEALTHZ = 2.0
-HEADS = ["what fails", "first payment, s", "longest without, s", "acknowledged", "lost", "twice", "healthz, s"]
-HEADS += ["other answers"]
+HEADERS = ["what fails", "first payment, s", "longest without, s", "acknowledged", "lost", "twice", "healthz, s"]
+HEADERS += ["other answers"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def found(window: Window, clients: Clients, healths: list[Health]) -> dict[str, 
         "first_write": round(min(one.answered for one in told if one.begun >= window.fault) - window.fault, 2),
         "longest_without": round(max(later - earlier for earlier, later in pairwise(moments)), 2),
         "acknowledged": len(told),
-        "mistold": sum(one.is_mistold for one in told),
+        "contradicted": sum(one.is_contradicted for one in told),
         "answers": Counter(outcome for moment, outcome in list(clients.outcomes) if window.covers(moment)),
         "healthz": round(max(asked), 3),
         "keys": {one.payment.key for one in list(clients.acknowledged) if window.since <= one.answered <= window.end},
     }
 
 
-def result(scenarios: list[dict[str, Any]], accounts: Accounts, clients: Clients, books: dict[str, Any]) -> dict:
+def result(scenarios: list[dict[str, Any]], accounts: Reconciliation, clients: Clients, books: dict[str, Any]) -> dict:
     """All of it, each lost or doubled key beside the scenario in which it was acknowledged."""
     for one in scenarios:
         keys = one.pop("keys")
@@ -76,12 +76,17 @@ def broken(result: dict[str, Any]) -> list[str]:
     return complaints + ([] if result["check_ledger"]["ok"] else ["check_ledger: the books do not agree"])
 
 
-WRONG = {"lost": "lost", "twice": "done twice", "untold": "done and never told", "wrong": "wallets that are wrong"}
+WRONG = {
+    "lost": "lost",
+    "twice": "done twice",
+    "unacknowledged": "done and not acknowledged",
+    "wrong": "wallets with a wrong balance",
+}
 
 
 def _complaints(one: dict[str, Any]) -> list[str]:
     limits = {"first_write": one["limit"], "longest_without": one["limit"], "healthz": HEALTHZ}
-    limits |= {"lost": 0, "twice": 0, "mistold": 0}
+    limits |= {"lost": 0, "twice": 0, "contradicted": 0}
     return [
         f"{one['title']}: {name.replace('_', ' ')} {one[name]}, at most {most:g}"
         for name, most in limits.items()
@@ -91,7 +96,7 @@ def _complaints(one: dict[str, Any]) -> list[str]:
 
 def text(result: dict[str, Any]) -> str:
     """A table in Markdown, fit for the documents."""
-    lines = [row(HEADS), "|" + "---|" * len(HEADS)]
+    lines = [row(HEADERS), "|" + "---|" * len(HEADERS)]
     lines += [row(_cells(one)) for one in result["scenarios"]]
     total = result["total"]
     lines += [row(["all", "", "", total["acknowledged"], total["lost"], total["twice"], "", ""])]

@@ -178,7 +178,7 @@ def _two(stack: ExitStack, nodes: Cluster, redis: Redis) -> tuple[Live, Live]:
 
 @contextmanager
 def _another(first: Live) -> Iterator[Live]:
-    server = cost.another(first)
+    server = cost.second_server(first)
     try:
         server.start()
         yield server

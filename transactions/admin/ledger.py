@@ -16,7 +16,7 @@ from lokanetra.actions import action_page, current_account, visible_or_404
 from lokanetra.admin import TIME, MomentRangeFilter, exact_time
 from lokanetra.errors import Problem
 from transactions.exports import LEDGER
-from transactions.filters import among_newest, of_accounts
+from transactions.filters import of_matching_accounts, within_newest
 from transactions.models import Transaction
 from transactions.permissions import MayExport
 from wallet import refunds
@@ -90,7 +90,7 @@ class TransactionAdmin(MoneyAdmin):
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """All rows of the list, with its filters, its search and its order."""
         try:
-            return LEDGER.answer(request, self.get_changelist_instance(request).queryset.so_far().for_staff())
+            return LEDGER.answer(request, self.get_changelist_instance(request).queryset.up_to_now().for_staff())
         except (IncorrectLookupParameters, Problem) as refusal:
             self.message_user(request, str(refusal) or "A filter cannot be read.", messages.ERROR)
             return redirect("admin:transactions_transaction_changelist")
@@ -105,7 +105,7 @@ class TransactionAdmin(MoneyAdmin):
         return page
 
     def search(self, rows: Any, text: str) -> QuerySet:
-        return rows.filter(of_accounts(text, among_newest(rows)))
+        return rows.filter(of_matching_accounts(text, within_newest(rows)))
 
     shown_amount = money("amount", ordering="amount")
     paid_from = money("sender_balance")

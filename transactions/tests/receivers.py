@@ -16,12 +16,12 @@ class Receiver:
 
     url: str = ""
     answer: Callable[[], tuple[int, str]] = lambda: (200, "thanks")
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
-    def told(self, secret: str | None) -> list[Any]:
+    def events(self, secret: str | None) -> list[Any]:
         """The events that came, each signed with the secret. Raises WebhookVerificationError."""
         assert secret
-        return [Webhook(secret).verify(body, headers) for headers, body in self.got]
+        return [Webhook(secret).verify(body, headers) for headers, body in self.requests]
 
 
 class Server(ThreadingHTTPServer):
@@ -36,7 +36,7 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.got.append((dict(self.headers), body))
+            found.requests.append((dict(self.headers), body))
             status, text = found.answer()
             self.send_response(status)
             self.end_headers()

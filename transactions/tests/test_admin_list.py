@@ -144,17 +144,17 @@ def test_it_can_be_narrowed_and_ordered(rows, get, query, names):
 
 
 def test_words_are_looked_for_in_the_newest_rows_alone(rows, get, monkeypatch):
-    monkeypatch.setattr(filters, "SEARCHED", 2)
+    monkeypatch.setattr(filters, "SEARCHED_ROWS", 2)
     assert ids(get(search="may", **JANUARY)) == [rows["loan"]]
     assert ids(get(search="may", type="transfer", **JANUARY)) == [rows["loan"], rows["rent"]]
 
 
 def test_a_search_that_finds_many_accounts_finds_their_newest_rows(rows, get, monkeypatch):
     few = ids(get(search="user_9"))
-    monkeypatch.setattr(filters, "FEW", 1)
+    monkeypatch.setattr(filters, "MAX_NAMED_WALLETS", 1)
     assert ids(get(search="user_9")) == few
     assert len(few) == 6
-    monkeypatch.setattr(filters, "SEARCHED", 2)
+    monkeypatch.setattr(filters, "SEARCHED_ROWS", 2)
     assert ids(get(search="user_9")) == few[:2]
     assert ids(get(search="user_98")) == [rows["loan"], rows["tea"], rows["rent"]]
 
@@ -425,7 +425,7 @@ SEARCHES = ["/auth/admin/users/?search=", f"{WALLETS}?search=", f"{ROWS}?search=
 def test_no_search_reads_a_table_whole(crowd, boss, as_user, monkeypatch):
     if connection.vendor == "sqlite":
         return  # it would rather read on in the order of a page than put in order what it found by index
-    monkeypatch.setattr(filters, "SEARCHED", 100)
+    monkeypatch.setattr(filters, "SEARCHED_ROWS", 100)
     OTP.objects.bulk_create(OTP(phone_number=f"+9196{n:08}", created_at=NOW, expires_at=NOW) for n in range(5000))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")

@@ -14,7 +14,7 @@ from django.utils import timezone
 from lokanetra.outside import Answer
 from lokanetra.tests.live import at_once
 from transactions import deliveries, events, webhooks
-from transactions.deliveries import PAUSES, Courier
+from transactions.deliveries import RETRY_DELAYS, Dispatcher
 from transactions.models import Delivery, Event, Outbox, Webhook
 from transactions.serializers import EventSerializer
 from transactions.tests.receivers import receiver
@@ -46,9 +46,9 @@ def pay(user, amount="1.00"):
     return payments.debit(user_id=user.pk, amount=Decimal(amount)).transaction
 
 
-def deliver(courier: Courier | None = None) -> None:
+def deliver(dispatcher: Dispatcher | None = None) -> None:
     """All that is due now."""
-    (courier or Courier()).work(threading.Event())
+    (dispatcher or Dispatcher()).work(threading.Event())
 
 
 def answering(status: int, text: str = ""):
@@ -65,11 +65,11 @@ def due_now() -> None:
 def test_a_payment_arrives_signed_and_as_the_feed_shows_it(webhook, shop, asha):
     row = pay(asha, "12.50")
     deliver()
-    (told,) = shop.told(webhook.secret)
-    (event,) = Event.objects.with_rows().filter(transaction=row)
+    (told,) = shop.events(webhook.secret)
+    (event,) = Event.objects.with_transactions().filter(transaction=row)
     assert told == EventSerializer(event).data
     assert (told["type"], told["data"]["id"], told["data"]["amount"]) == ("transaction.created", row.pk, "12.50")
-    ((headers, _),) = shop.got
+    ((headers, _),) = shop.requests
     assert headers["webhook-id"] == f"evt_{event.pk}"
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempts, delivery.answer_status) == ("DELIVERED", 1, 200)
@@ -81,8 +81,8 @@ def test_each_hears_of_the_types_it_asked_for_and_of_nothing_from_before(webhook
         second = webhooks.create(by=boss.pk, url=other.url, types=["hold.opened", "wallet.frozen"])
         pay(asha)
         deliver()
-        assert len(shop.told(webhook.secret)) == 1
-        assert other.told(second.secret) == []
+        assert len(shop.events(webhook.secret)) == 1
+        assert other.events(second.secret) == []
 
 
 def test_what_nobody_had_numbered_when_it_was_made_or_switched_is_told_by_what_it_was_then(webhook, shop, asha, boss):
@@ -93,8 +93,8 @@ def test_what_nobody_had_numbered_when_it_was_made_or_switched_is_told_by_what_i
     with receiver() as other:
         webhooks.create(by=boss.pk, url=other.url, types=PAYMENT)
         deliver()
-        assert other.got == []
-    assert [told["data"]["amount"] for told in shop.told(webhook.secret)] == ["1.00"]
+        assert other.requests == []
+    assert [told["data"]["amount"] for told in shop.events(webhook.secret)] == ["1.00"]
 
 
 def test_what_happened_while_it_was_off_is_not_sent_but_what_waited_is(webhook, shop, asha, boss):
@@ -103,10 +103,10 @@ def test_what_happened_while_it_was_off_is_not_sent_but_what_waited_is(webhook, 
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
     pay(asha, "2.00")
     deliver()
-    assert shop.got == []
+    assert shop.requests == []
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
     deliver()
-    assert [told["data"]["amount"] for told in shop.told(webhook.secret)] == ["1.00"]
+    assert [told["data"]["amount"] for told in shop.events(webhook.secret)] == ["1.00"]
 
 
 def test_for_a_day_the_old_secret_signs_too(webhook, shop, asha, boss, clock_at):
@@ -115,30 +115,30 @@ def test_for_a_day_the_old_secret_signs_too(webhook, shop, asha, boss, clock_at)
     pay(asha)
     deliver()
     assert old != new
-    assert shop.told(old) == shop.told(new) != []
-    shop.got.clear()
+    assert shop.events(old) == shop.events(new) != []
+    shop.requests.clear()
     Webhook.objects.update(old_secret_until=timezone.now() - timedelta(seconds=1))
     pay(asha)
     deliver()
-    assert shop.told(new)
+    assert shop.events(new)
     with pytest.raises(Exception, match="No matching signature"):
-        shop.told(old)
+        shop.events(old)
 
 
 def test_a_test_reaches_one_that_is_off_too(webhook, shop, boss):
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
     delivery = webhooks.test(by=boss.pk, webhook_id=webhook.pk)
     deliver()
-    (told,) = shop.told(webhook.secret)
+    (told,) = shop.events(webhook.secret)
     assert (told["id"], told["type"], told["data"]) == (None, "webhook.test", {"webhook": webhook.pk})
-    assert shop.got[0][0]["webhook-id"] == f"test_{delivery.pk}"
+    assert shop.requests[0][0]["webhook-id"] == f"test_{delivery.pk}"
 
 
 def test_a_secret_that_cannot_be_read_sends_nothing_and_says_so(webhook, shop, asha, settings):
     settings.SECRET_KEY = "another" * 10
     pay(asha)
     deliver()
-    assert shop.got == []
+    assert shop.requests == []
     assert "rotate it" in Delivery.objects.get().answer
 
 
@@ -155,7 +155,7 @@ def test_no_secret_stands_in_the_database(webhook):
 def test_it_is_tried_ten_times_at_growing_distances_and_then_it_failed(webhook, shop, asha):
     shop.answer = answering(500, "no\0t now" + "!" * 2000)
     pay(asha)
-    for attempt, pause in enumerate(PAUSES[1:], 1):
+    for attempt, pause in enumerate(RETRY_DELAYS[1:], 1):
         deliver()
         delivery = Delivery.objects.get()
         assert (delivery.status, delivery.attempts, delivery.answer_status) == ("PENDING", attempt, 500)
@@ -165,8 +165,8 @@ def test_it_is_tried_ten_times_at_growing_distances_and_then_it_failed(webhook, 
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts, delivery.next_at) == ("FAILED", 10, None)
     assert delivery.answer == "not now" + "!" * 1016  # a KiB without the NUL, which PostgreSQL has no text with
-    assert len({headers["webhook-id"] for headers, _ in shop.got}) == 1
-    assert len(shop.told(webhook.secret)) == 10
+    assert len({headers["webhook-id"] for headers, _ in shop.requests}) == 1
+    assert len(shop.events(webhook.secret)) == 10
 
 
 @pytest.mark.parametrize("status", [302, 404, 410, 503])
@@ -202,11 +202,11 @@ def test_after_five_days_it_is_switched_off_and_says_so(webhook, shop, asha, bos
     assert "switched off" in caplog.text
     due_now()
     deliver()
-    assert len(shop.got) == 2
+    assert len(shop.requests) == 2
     webhook = webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
     assert (webhook.failing_since, webhook.switched_off_at) == (None, None)
     deliver()
-    assert len(shop.got) == 3
+    assert len(shop.requests) == 3
     assert Webhook.objects.get().is_active
 
 
@@ -217,10 +217,10 @@ def test_what_failed_is_sent_again_by_one_or_all(webhook, shop, asha, boss):
     Delivery.objects.update(status="FAILED", next_at=None, attempts=10)
     webhooks.retry(by=boss.pk, delivery_id=Delivery.objects.earliest("pk").pk)
     deliver()
-    assert len(shop.got) == 1
+    assert len(shop.requests) == 1
     assert webhooks.retry_failed(by=boss.pk, webhook_id=webhook.pk) == 2
     deliver()
-    assert len(shop.told(webhook.secret)) == 3
+    assert len(shop.events(webhook.secret)) == 3
 
 
 # --- Workers -----------------------------------------------------------------------------------------
@@ -233,40 +233,40 @@ def test_what_a_dead_worker_had_is_sent_when_its_time_is_over(webhook, shop, ash
     assert deliveries.claim(Counter(), 10) == []
     due_now()
     deliver()
-    assert len(shop.got) == 1
-    deliveries.settle([(lost, Answer(None, "", "Too late.", 0.0))])
+    assert len(shop.requests) == 1
+    deliveries.record_answers([(lost, Answer(None, "", "Too late.", 0.0))])
     assert Delivery.objects.get().status == "DELIVERED"
 
 
 def test_a_webhook_has_few_senders_and_one_that_fails_has_one(webhook, asha):
-    for _ in range(2 * deliveries.TO_ONE):
+    for _ in range(2 * deliveries.MAX_PER_WEBHOOK):
         pay(asha)
     events.number()
-    assert len(deliveries.claim(Counter({webhook.pk: 1}), 100)) == deliveries.TO_ONE - 1
+    assert len(deliveries.claim(Counter({webhook.pk: 1}), 100)) == deliveries.MAX_PER_WEBHOOK - 1
     assert len(deliveries.claim(Counter(), 2)) == 2
     Webhook.objects.update(failing_since=timezone.now())
-    assert len(deliveries.claim(Counter(), deliveries.TO_ALL // 2)) == 0
+    assert len(deliveries.claim(Counter(), deliveries.MAX_SENDERS // 2)) == 0
     assert len(deliveries.claim(Counter(), 100)) == 1
     assert deliveries.claim(Counter({webhook.pk: 1}), 100) == []
 
 
 def test_a_round_that_finds_no_database_forgets_nothing_that_was_sent(webhook, shop, asha, monkeypatch):
     pay(asha)
-    courier = Courier()
+    dispatcher = Dispatcher()
     with monkeypatch.context() as away:
-        away.setattr(deliveries, "settle", lambda done: 1 / 0)
+        away.setattr(deliveries, "record_answers", lambda done: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            while courier.round():
+            while dispatcher.round():
                 pass
     assert Delivery.objects.get().status == "PENDING"
-    courier.finish()
+    dispatcher.finish()
     assert Delivery.objects.get().status == "DELIVERED"
-    assert len(shop.got) == 1
+    assert len(shop.requests) == 1
 
 
 def test_a_mistake_of_ours_is_one_try_that_failed(webhook, asha, caplog):
     pay(asha)
-    deliver(Courier(send=lambda parcel: 1 / 0))
+    deliver(Dispatcher(send=lambda message: 1 / 0))
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.answer) == ("PENDING", "It could not be sent.")
     assert "ZeroDivisionError" in caplog.text
@@ -284,7 +284,7 @@ def test_several_workers_send_each_once(webhook, shop, asha):
             connection.close()
 
     at_once(work, work, work)
-    numbers = [told["id"] for told in shop.told(webhook.secret)]
+    numbers = [told["id"] for told in shop.events(webhook.secret)]
     assert len(numbers) == len(set(numbers)) == 40
 
 
@@ -296,14 +296,14 @@ def test_one_that_hangs_keeps_no_other_waiting(webhook, shop, asha, boss):
         webhooks.create(by=boss.pk, url=hanging.url, types=PAYMENT)
         for _ in range(20):
             pay(asha)
-        courier = Courier()
+        dispatcher = Dispatcher()
         began = time.monotonic()
-        while len(shop.got) < 20:
-            courier.round()
+        while len(shop.requests) < 20:
+            dispatcher.round()
             assert time.monotonic() - began < 5
         over.set()
-        courier.finish()
-    assert len(hanging.got) == deliveries.TO_ONE
+        dispatcher.finish()
+    assert len(hanging.requests) == deliveries.MAX_PER_WEBHOOK
 
 
 # --- What is kept ------------------------------------------------------------------------------------

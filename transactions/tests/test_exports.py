@@ -140,14 +140,14 @@ def test_what_comes_while_it_is_read_stays_out(rows, asha, as_user):
      "\ufeff=1", "\t1", "\r1", "\n1", "\t=1"],
 )  # fmt: skip
 def test_what_a_spreadsheet_might_run_gets_an_apostrophe(remarks):
-    assert exports.defused(remarks) == f"'{remarks}"
+    assert exports.escape_formula(remarks) == f"'{remarks}"
 
 
 @pytest.mark.parametrize(
     "remarks", ["", " ", "rent", "1=1", " 1-2", "a@b", "'=1", "किराया", "\U0001f600", "~=1", '"=1']
 )
 def test_what_no_spreadsheet_runs_is_left_alone(remarks):
-    assert exports.defused(remarks) == remarks
+    assert exports.escape_formula(remarks) == remarks
 
 
 def test_every_cell_is_defused_and_quotes_and_line_breaks_survive(asha, boss, as_user):
@@ -326,7 +326,7 @@ def test_a_file_that_is_only_asked_about_has_no_content(asha, boss, as_user):
 @pytest.mark.parametrize("order", [["-pk_count", "pk"], ["pkg", "-id"]])
 def test_only_the_key_itself_is_called_the_id(order):
     named = Transaction.objects.annotate(pk_count=F("amount"), pkg=F("amount")).order_by(*order)
-    assert exports.order_of(named) == [(order[0].lstrip("-"), order[0][0] == "-"), ("id", order[1][0] == "-")]
+    assert exports.sort_columns(named) == [(order[0].lstrip("-"), order[0][0] == "-"), ("id", order[1][0] == "-")]
 
 
 # --- Places ----------------------------------------------------------------------------------------------
@@ -342,11 +342,11 @@ def clock(monkeypatch):
 
 def places_taken():
     gc.collect()
-    return len(exports.being_sent)
+    return len(exports.active_downloads)
 
 
 def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, as_user, console, monkeypatch):
-    monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(exports, "MAX_AT_ONCE", 1)
     client = as_user(asha)
     first = client.get(OWN).streaming_content
     begun = next(first)
@@ -397,10 +397,10 @@ def test_a_file_that_cannot_be_put_on_record_leaves_its_place(auditor, as_user, 
 
     monkeypatch.setattr(audit, "record", lost)
     problem(as_user(auditor).get(ALL), 503, "server_busy")
-    assert len(exports.being_sent) == 0
+    assert len(exports.active_downloads) == 0
 
 
-@pytest.mark.parametrize(("users", "most"), [([7] * 64, exports.MOST_PER_USER), (range(64), exports.MOST_AT_ONCE)])
+@pytest.mark.parametrize(("users", "most"), [([7] * 64, exports.MAX_PER_USER), (range(64), exports.MAX_AT_ONCE)])
 def test_however_many_begin_at_once_no_more_have_a_place(users, most):
     def begin(user):
         try:
@@ -416,10 +416,10 @@ def test_who_stops_reading_makes_room_for_others_and_his_file_breaks_off(
     asha, ravi, as_user, monkeypatch, clock, caplog
 ):
     caplog.set_level(logging.INFO, "transactions.exports")
-    monkeypatch.setattr(exports, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(exports, "MAX_AT_ONCE", 1)
     stalled = as_user(asha).get(OWN).streaming_content
     sent = next(stalled)
-    clock.seconds += exports.PATIENCE
+    clock.seconds += exports.STALL_SECONDS
     problem(as_user(ravi).get(OWN), 503, "server_busy")
     clock.seconds += 1
     text_of(as_user(ravi).get(OWN))
@@ -437,14 +437,14 @@ def test_who_reads_slowly_but_reads_keeps_his_place(rows, asha, as_user, clock):
     sent = b""
     for part in file:
         sent += part
-        clock.seconds += exports.PATIENCE
+        clock.seconds += exports.STALL_SECONDS
     assert len(sent.splitlines()) == 1 + 13
 
 
 def test_stalled_files_are_of_no_use_to_who_would_take_all_threads(monkeypatch, clock):
-    monkeypatch.setattr(exports, "MOST_WAITED_FOR", 3)
+    monkeypatch.setattr(exports, "MAX_OPEN", 3)
     held = [exports.Download(user, iter([])) for user in (1, 1, 2)]
-    clock.seconds += exports.PATIENCE + 1
+    clock.seconds += exports.STALL_SECONDS + 1
     with pytest.raises(TooManyRequests):
         exports.Download(1, iter([]))
     with pytest.raises(ServerBusy):
@@ -526,7 +526,7 @@ def test_one_user_who_stops_reading_refuses_nobody_else_an_export(live, token):
         # Each of the three workers sends him two.
         files = [held.enter_context(closing(slow_download(live, token))).getresponse() for _ in range(20)]
         refused = [file for file in files if file.status == 429]
-        assert len(files) - len(refused) <= 3 * exports.MOST_PER_USER
+        assert len(files) - len(refused) <= 3 * exports.MAX_PER_USER
         assert {(file.status, file.getheader("Retry-After")) for file in refused} == {(429, "60")}
         for _ in range(6):
             assert export_of(live, other) == 200

@@ -155,9 +155,9 @@ def test_another_time_zone_is_taken_over_by_summing_again(clock, asha, ravi, set
     assert sums() == {date(2026, 3, 31): 1, date(2026, 4, 1): 2}
     call_command("close_days", again=True)
     assert sums() == {date(2026, 3, 31): 3}
-    assert volumes.open_days() == []
+    assert volumes.unsummed_days() == []
     clock(MIDNIGHT + timedelta(days=2))
-    assert volumes.open_days() == [date(2026, 4, 1)]
+    assert volumes.unsummed_days() == [date(2026, 4, 1)]
 
 
 def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
@@ -169,7 +169,7 @@ def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
     clock(MIDNIGHT - MINUTE)
     pay(asha, ravi, "1")
     clock(MIDNIGHT + timedelta(days=1, minutes=6))
-    assert volumes.open_days() == [date(2026, 3, 31), date(2026, 4, 1)]
+    assert volumes.unsummed_days() == [date(2026, 3, 31), date(2026, 4, 1)]
     call_command("close_days")
     assert sums() == {date(2026, 3, 31): 1}
     assert sums("CREDIT") == {date(2026, 3, 31): 1000}
@@ -177,9 +177,9 @@ def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
 
 def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
     clock(NOON + timedelta(days=3))
-    assert volumes.open_days() == [date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)]
+    assert volumes.unsummed_days() == [date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)]
     call_command("close_days")
-    assert volumes.open_days() == []
+    assert volumes.unsummed_days() == []
     DayVolume.objects.update(amount=7)
     call_command("close_days")
     call_command("close_days", since="2026-04-01")
@@ -203,9 +203,9 @@ def test_all_days_are_summed_anew_or_those_since_one_and_not_both(clock, asha):
 
 def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
     clock(MIDNIGHT + volumes.GRACE - timedelta(seconds=1))
-    assert volumes.open_days() == []
+    assert volumes.unsummed_days() == []
     clock(MIDNIGHT + volumes.GRACE)
-    assert volumes.open_days() == [date(2026, 3, 31)]
+    assert volumes.unsummed_days() == [date(2026, 3, 31)]
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "31.3.2026", ""])

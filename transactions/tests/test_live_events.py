@@ -201,13 +201,13 @@ def test_one_endpoint_of_fifty_that_hangs_keeps_no_other_waiting(live: Live, her
         make(live, here, hanging.url, *(f"{good.url}/{number}" for number in range(49)))
         stack.enter_context(process(sys.executable, "manage.py", "work", environment=here, folder=BASE_DIR))
         pay(live, token, 1, f"first-{random.random()}")
-        wait_for(lambda: len(good.got) >= 49)  # it is at work
+        wait_for(lambda: len(good.requests) >= 49)  # it is at work
         pay(live, token, 10, f"fifty-{random.random()}")
         began = time.monotonic()
         with suppress(TimeoutError):
-            wait_for(lambda: len(good.got) >= 49 * 11)
+            wait_for(lambda: len(good.requests) >= 49 * 11)
         seconds = time.monotonic() - began
         assert seconds < 14, live.shell(TRIED)  # whoever waited for it would wait 15
         over.set()
-    print(f"{len(good.got)} deliveries after {seconds:.2f} s")  # noqa: T201
-    assert len(hanging.got) >= 1
+    print(f"{len(good.requests)} deliveries after {seconds:.2f} s")  # noqa: T201
+    assert len(hanging.requests) >= 1

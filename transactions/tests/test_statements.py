@@ -164,9 +164,9 @@ def test_a_balance_is_found_where_clocks_differed(asha, ravi, stranger, at):
         payments.credit(user_id=stranger.pk, amount=Decimal(5))
     with at(moments[2]):
         payments.debit(user_id=stranger.pk, amount=Decimal(5))
-    held = [statements.last_until(asha.wallet, moment).balance for moment in moments]
+    held = [statements.point_at(asha.wallet, moment).balance for moment in moments]
     assert held == [Decimal(1000) - sum(range(1, n + 2)) for n in range(6)]
-    assert statements.last_until(asha.wallet, BEGIN - timedelta(seconds=1)) == statements.NOTHING
+    assert statements.point_at(asha.wallet, BEGIN - timedelta(seconds=1)) == statements.EMPTY
 
 
 # --- Days, months and what is none -----------------------------------------------------------------------
@@ -343,10 +343,10 @@ def test_what_staff_take_as_a_file_is_logged(asha, staff, as_user, kind):
 @pytest.mark.parametrize("kind", ["csv", "pdf"])
 def test_a_user_has_two_files_at_a_time(asha, as_user, kind):
     client = as_user(asha)
-    left = [client.get(OWN, {"format": "csv"}) for _ in range(exports.MOST_PER_USER)]
+    left = [client.get(OWN, {"format": "csv"}) for _ in range(exports.MAX_PER_USER)]
     problem(client.get(OWN, {"format": kind}), 429, "throttled")
     assert left
-    exports.being_sent.clear()
+    exports.active_downloads.clear()
     assert client.get(OWN, {"format": kind}).status_code == 200
 
 
@@ -381,18 +381,18 @@ def test_no_remark_breaks_a_pdf_and_what_it_cannot_draw_is_a_box(asha, as_user, 
     payments.debit(user_id=asha.pk, amount=Decimal(1), remarks=remarks)
     text = text_of(pdf(as_user(asha)))
     assert "₹ 999.00" in text
-    words = statement_pdf.readable(remarks)
+    words = statement_pdf.printable(remarks)
     assert words.replace(" ", "") in text.replace("\n", "").replace(" ", "")
     assert ("□" in text) == ("\U0001f600" in remarks)
 
 
 def test_a_vowel_that_is_written_before_its_consonants_stands_there():
-    assert statement_pdf.readable("किराया") == "िकराया"
-    assert statement_pdf.readable("हिन्दी स्थिति") == "िहन्दी िस्थित"
+    assert statement_pdf.printable("किराया") == "िकराया"
+    assert statement_pdf.printable("हिन्दी स्थिति") == "िहन्दी िस्थित"
 
 
 def test_signs_without_a_shape_are_left_out_and_lines_joined():
-    assert statement_pdf.readable("a\u200db\ufe0f\n c\t") == "ab c"
+    assert statement_pdf.printable("a\u200db\ufe0f\n c\t") == "ab c"
 
 
 def test_a_pdf_has_neither_scripts_nor_links_nor_files(asha, as_user):
@@ -428,7 +428,7 @@ def test_the_largest_amount_fits_its_column(asha, as_user, settings):
 
 
 def test_too_many_rows_for_a_pdf_are_refused_with_the_way_out(midnight, asha, as_user, monkeypatch):
-    monkeypatch.setattr(statement_files, "LONGEST_PDF", 1)
+    monkeypatch.setattr(statement_files, "MAX_PDF_ROWS", 1)
     query = {"month": "2026-01", "format": "pdf"}
     (told,) = problem(as_user(asha).get(OWN, query), 400, "validation_error")["errors"]["format"]
     assert told == "A PDF has at most 1 rows, and this would have 2: take CSV, or a shorter period."

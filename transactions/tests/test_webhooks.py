@@ -166,7 +166,7 @@ def test_a_delivery_tells_what_was_sent_and_what_was_answered(asha, boss, client
     row = event.deliveries.get()
     deliveries.claim(deliveries.Counter(), 10)
     row.refresh_from_db()
-    deliveries.settle([(row, Answer(503, "later", "", 0.25))])
+    deliveries.record_answers([(row, Answer(503, "later", "", 0.25))])
     shown = client.get(f"{DELIVERIES}{row.pk}/").json()
     assert set(shown) == DELIVERY
     assert (shown["webhook"], shown["event"], shown["type"]) == (made["id"], event.pk, "wallet.frozen")
@@ -179,8 +179,8 @@ def test_a_test_is_told_with_the_type_that_it_is_sent_with(client, made):
     answer = post(client, f"{HOOKS}{made['id']}/test/")
     assert (answer.status_code, set(answer.json())) == (201, DELIVERY)
     assert (answer.json()["event"], answer.json()["type"]) == (None, "webhook.test")
-    ((_, parcel),) = deliveries.claim(deliveries.Counter(), 10)
-    assert b'"type":"webhook.test"' in parcel.body
+    ((_, message),) = deliveries.claim(deliveries.Counter(), 10)
+    assert b'"type":"webhook.test"' in message.body
 
 
 def test_one_that_failed_is_sent_again(client, made):

@@ -19,4 +19,4 @@ class EventViewSet(Endpoints):
         there when there is more already. `data` is the thing as staff saw it then.
         """
         events.number()
-        return Event.objects.with_rows()
+        return Event.objects.with_transactions()

@@ -65,7 +65,7 @@ class TransactionViewSet(Endpoints):
         All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A file
         that ends inside quotes is not whole. Two at a time.
         """
-        return Transaction.objects.so_far().visible_to(request.user)
+        return Transaction.objects.up_to_now().visible_to(request.user)
 
     @action(detail=False)
     @endpoint(query=StatementRequestSerializer, gives=StatementRowSerializer, pages=StatementPages, files=FILES)
@@ -86,7 +86,7 @@ class TransactionViewSet(Endpoints):
         All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A phone
         has spaces between its groups of digits. A file that ends inside quotes is not whole. Two at a time.
         """
-        return Transaction.objects.so_far().newest_first().for_staff()
+        return Transaction.objects.up_to_now().newest_first().for_staff()
 
     @action(detail=True, methods=["post"])
     @endpoint(

@@ -21,8 +21,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, since: str | None, again: bool, **options: Any) -> None:
         if since or again:
-            volumes.forget(date.min if again else _day(since))
-        days = volumes.open_days()
+            volumes.delete_since(date.min if again else _day(since))
+        days = volumes.unsummed_days()
         for day in tqdm(days, unit="day", disable=None):
             volumes.close(day)
         self.stdout.write(self.style.SUCCESS(f"{how_many(len(days), 'day')} summed."))

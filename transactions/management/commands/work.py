@@ -13,7 +13,7 @@ from lokanetra import days, postgresql
 from lokanetra.plurals import how_many
 from lokanetra.work import Job, JobLane, Lane, Worker
 from transactions import volumes
-from transactions.deliveries import REST, Courier
+from transactions.deliveries import IDLE_SECONDS, Dispatcher
 from transactions.management.commands.prune import prune
 from wallet.management.commands import expire_holds, expire_requests
 from wallet.management.commands.check_ledger import check, remember
@@ -40,9 +40,9 @@ def lanes() -> dict[str, Lane]:
         JobLane(
             "upkeep",
             [
-                Job("close_days", close_days, lambda: bool(volumes.open_days()), NIGHTLY),
+                Job("close_days", close_days, lambda: bool(volumes.unsummed_days()), NIGHTLY),
                 Job("prune", remove_stale, lambda: True, HOURLY),
-                Job("check_ledger", check_books, is_unchecked, NIGHTLY),
+                Job("check_ledger", check_books, is_check_due, NIGHTLY),
             ],
             patient=True,
         ),
@@ -52,12 +52,12 @@ def lanes() -> dict[str, Lane]:
 
 def deliver(stop: Event, once: bool) -> bool:
     """As long as something is due, one round follows the other. At the end what is under way is waited for."""
-    courier = Courier()
-    chore = Job("deliver", partial(courier.work, stop), lambda: True, REST, shared=True)
+    dispatcher = Dispatcher()
+    chore = Job("deliver", partial(dispatcher.work, stop), lambda: True, IDLE_SECONDS, shared=True)
     try:
         return JobLane("deliveries", [chore])(stop, once)
     finally:
-        courier.finish()
+        dispatcher.finish()
 
 
 def close_holds() -> str:
@@ -72,10 +72,10 @@ def close_requests() -> str:
 
 def close_days() -> str:
     """One by one: what is summed stays summed."""
-    open_days = volumes.open_days()
-    for day in open_days:
+    unsummed_days = volumes.unsummed_days()
+    for day in unsummed_days:
         volumes.close(day)
-    return f"{how_many(len(open_days), 'day')} summed"
+    return f"{how_many(len(unsummed_days), 'day')} summed"
 
 
 def remove_stale() -> str:
@@ -83,7 +83,7 @@ def remove_stale() -> str:
     return ", ".join(how_many(count, name) for name, count in removed.items()) + " removed" if removed else ""
 
 
-def is_unchecked() -> bool:
+def is_check_due() -> bool:
     """Since `NIGHTLY_AT` was last."""
     return not LedgerCheck.objects.filter(ended_at__gte=days.last_time_at(settings.NIGHTLY_AT)).exists()
 

@@ -64,8 +64,8 @@ class Command(BaseCommand):
         with atomic():
             people = Town(Random(seed), options["users"], options["days"])  # noqa: S311
             people.live(options["transactions"])
-        volumes.forget(days.day_of(people.start))
-        for day in volumes.open_days():
+        volumes.delete_since(days.day_of(people.start))
+        for day in volumes.unsummed_days():
             volumes.close(day)
         phone = phones.show(str(people.wallets[0].user.phone_number))
         made = f"{options['users']:,} people and {how_many(options['transactions'], 'transaction')} (seed {seed})"

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 from lokanetra.tests.live import Live, free_port, program, wait_for
 from scripts.bench import HERE, MEMBERS, report
 from scripts.bench.load import CONNECTIONS, Callers, Failed, call
-from scripts.bench.throughput import HOT_CONNECTIONS, WORKERS, product, take
+from scripts.bench.throughput import HOT_CONNECTIONS, WORKERS, product, run_rounds
 
 PEERS = HERE / "peers"
 PYTHON = PEERS / ".venv" / "bin" / "python"
@@ -29,7 +29,7 @@ def measure(options: Namespace) -> dict[str, Any]:
         call(live, f"make({MEMBERS})")
         with _served(live, _fastify()) as fastify, _served(live, _fast_api()) as fast_api:
             ports = {"lokanetra": live.port, "FastAPI": fast_api, "Fastify": fastify}
-            found = take(_plan(callers, ports), options)
+            found = run_rounds(_plan(callers, ports), options)
         if not live.check_ledger()["ok"]:
             raise Failed("afterwards the books do not agree")
         return report.result(live, options, _compared(found))

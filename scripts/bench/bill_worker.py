@@ -1,5 +1,5 @@
 """One process of the product that works on requests by itself, each layer of it metered in turn.
-`python -m scripts.bench.billed clock|instructions TIMES` on a database with accounts; `bill.py` runs it."""
+`python -m scripts.bench.bill_worker clock|instructions TIMES` on a database with accounts; `bill.py` runs it."""
 
 import gc
 import json
@@ -53,7 +53,7 @@ def _metered(path: str, meter: Meter) -> Iterator[None]:
     """Meanwhile each outermost call of the function at this path is metered."""
     module, _, names = path.partition(":")
     *outer, name = names.split(".")
-    owner: Any = sys.modules[__name__] if module == "scripts.bench.billed" else import_module(module)
+    owner: Any = sys.modules[__name__] if module == "scripts.bench.bill_worker" else import_module(module)
     for each in outer:
         owner = getattr(owner, each)
     original, inside = getattr(owner, name), False
