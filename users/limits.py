@@ -17,10 +17,9 @@ from users.models import Counter
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
 LONGEST_KEY = 128
-THIS = "name = %s AND key = %s AND window_start = %s"
-UNCOUNT = f"UPDATE users_counter SET count = count - 1 WHERE {THIS} AND count > 0 RETURNING count"  # noqa: S608
-COUNTED = f"SELECT count FROM users_counter WHERE {THIS}"  # noqa: S608
+COUNTED = "SELECT count FROM users_counter WHERE name = %s AND key = %s AND window_start = %s"
 ONE_MORE = "count = users_counter.count + 1"
+ONE_LESS = "count = users_counter.count - 1 WHERE users_counter.count > 0"
 UNLESS_CLOSED = "count = excluded.count WHERE users_counter.count <= %s"
 
 
@@ -59,9 +58,9 @@ def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
 
 
 def give_back(hits: Sequence[Hit]) -> None:
-    """Uncount what did not happen after all."""
-    for hit in hits:
-        rows_of(UNCOUNT, _key_of(hit))
+    """Uncount what did not happen after all. Counters are locked in the order in which `take` locks them, or the two
+    deadlock."""
+    _upsert(ONE_LESS, hits, 0)
 
 
 def hits(limit: Limit, key: str) -> int:

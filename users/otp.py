@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from lokanetra.prepared import Placeholder, Prepared, insert, rows_of
+from lokanetra.prepared import insert, rows_of
 from users import accounts, limits, phones, sms, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable
 from users.limits import Hit, Limit
@@ -53,14 +53,14 @@ FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
 # No limits, but the day's figures: where many are sent and few come back, somebody is pumping messages.
 SENT, VERIFIED = Limit("otp_sent", UNLIMITED, DAY), Limit("otp_verified", UNLIMITED, DAY)
 
-NEWEST = Prepared(
-    lambda: OTP.objects.filter(phone_number=Placeholder("phone_number"), sent_at__isnull=False).order_by("-id")[:1]
-)
 DELIVERED = "UPDATE users_otp SET sent_at = %s WHERE id = %s RETURNING id"
 TRY = """
     UPDATE users_otp SET attempts = attempts + 1
-    WHERE id = %s AND attempts < %s AND used_at IS NULL AND expires_at > %s RETURNING id
+    WHERE id = (SELECT id FROM users_otp WHERE phone_number = %s AND sent_at IS NOT NULL ORDER BY id DESC LIMIT 1)
+    AND attempts < %s AND used_at IS NULL AND expires_at > %s RETURNING id, salt, code_hash
 """
+# What a code is compared with where there is none: a missing one must not answer sooner than a wrong one.
+NONE = (0, "0" * 32, "0" * 64)
 USE = "UPDATE users_otp SET used_at = %s WHERE id = %s AND used_at IS NULL RETURNING id"
 
 
@@ -113,7 +113,7 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
         guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
         matching = _matching(phone_number, code)
     try:
-        user, pair = _log_in(guesses, *matching) if matching else _refuse()
+        user, pair = _log_in(guesses, phone_number, *matching) if matching else _refuse()
     except OTPInvalid:
         logger.info("login of …%s failed", phone_number[-2:])
         raise
@@ -122,10 +122,10 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
 
 @atomic
-def _log_in(guesses: list[Hit], otp: OTP, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
+def _log_in(guesses: list[Hit], phone_number: str, pk: int, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
     """The guess was none. Counters are locked before the code, as where the guess was counted, or the two deadlock."""
     limits.give_back(guesses)
-    user = _use(otp, bound_to) or _refuse()
+    user = _use(phone_number, pk, bound_to) or _refuse()
     pair = tokens.issue(user)
     limits.take([(VERIFIED, "all")])
     return user, pair
@@ -135,25 +135,24 @@ def _refuse() -> NoReturn:
     raise OTPInvalid
 
 
-def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
-    """The newest code sent to the number and what it is bound to, if it is this one, has tries left and may open what
-    has the number now. A try counts before it is compared."""
-    # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
-    otp = next(iter(NEWEST(phone_number=phone_number)), None) or OTP(pk=0, salt="", code_hash="")
-    counted = rows_of(TRY, [otp.pk, MAX_ATTEMPTS, _now()])
+def _matching(phone_number: str, code: str) -> tuple[int, str] | None:
+    """The id of the newest code sent to the number and what it is bound to, if it is this one, has tries left and may
+    open what has the number now. A try counts before it is compared."""
+    tried = rows_of(TRY, [phone_number, MAX_ATTEMPTS, _now()])
+    pk, salt, code_hash = tried[0] if tried else NONE
     bindings = _bindings(accounts.holder(phone_number))
-    hashes = [_hash(phone_number, bound_to, otp.salt, code) for bound_to in bindings]
-    matches = [hmac.compare_digest(otp.code_hash, hashed) for hashed in hashes]
-    return (otp, bindings[matches.index(True)]) if counted and any(matches) else None
+    hashes = [_hash(phone_number, bound_to, salt, code) for bound_to in bindings]
+    matches = [hmac.compare_digest(code_hash, hashed) for hashed in hashes]
+    return (pk, bindings[matches.index(True)]) if tried and any(matches) else None
 
 
-def _use(otp: OTP, bound_to: str) -> UserProfile | None:
+def _use(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
     """The account that the code logs in: of parallel uses one wins. None for the others, the deactivated, and for an
     account that got the number since the code was compared."""
-    if not rows_of(USE, [_now(), otp.pk]):
+    if not rows_of(USE, [_now(), pk]):
         return None
     find = accounts.of_phone if bound_to == NOBODY else accounts.locked
-    user = find(otp.phone_number)
+    user = find(phone_number)
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
 

@@ -67,6 +67,10 @@ def masked(e164: str) -> str:
 
 
 def region(e164: str) -> str | None:
+    """The country of a number, which has to be read only where several share a code."""
+    for end in (2, 3, 4):  # no code is the beginning of another
+        if len(sharing := phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(e164[1:end]), ())) == 1:
+            return sharing[0]
     return phonenumbers.region_code_for_number(phonenumbers.parse(e164))
 
 

@@ -221,11 +221,11 @@ def test_a_try_counts_on_the_code_that_it_is_compared_with(monkeypatch):
     arrived: list[bool] = []
 
     def a_new_code_arrives(execute, sql, *rest):
-        result = execute(sql, *rest)
-        if "users_otp" in sql and not arrived:
+        """When the try has counted."""
+        if "users_userprofile" in sql and not arrived:
             arrived.append(True)
             code_for()
-        return result
+        return execute(sql, *rest)
 
     with connection.execute_wrapper(a_new_code_arrives):
         assert outcome(verify("222222")) == INVALID
@@ -310,7 +310,7 @@ def test_a_code_is_compared_in_constant_time_also_where_there_is_none(monkeypatc
     monkeypatch.setattr(hmac, "compare_digest", lambda *sides: compared.append(sides) or compare(*sides))
     assert outcome(verify("042042")) == INVALID
     (stored, guessed) = compared.pop()
-    assert (stored, len(guessed)) == ("", 64)
+    assert (len(stored), len(guessed)) == (64, 64)
 
 
 def test_a_deactivated_account_is_not_let_in(ravi):

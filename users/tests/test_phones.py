@@ -2,6 +2,7 @@
 
 import re
 
+import phonenumbers
 import pytest
 from django.core.exceptions import ValidationError
 from hypothesis import given, settings
@@ -151,6 +152,13 @@ def test_any_text_is_a_number_or_refused(text):
         return
     assert re.fullmatch(r"\+[1-9][0-9]{6,14}", e164)
     assert phones.parse(e164) == phones.parse(phones.show(e164)) == e164
+
+
+@pytest.mark.parametrize("country", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_the_country_of_a_number_is_the_one_that_has_it(country):
+    number = phonenumbers.example_number_for_type(country, phonenumbers.PhoneNumberType.MOBILE)
+    e164 = number and phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    assert not e164 or phones.region(e164) == phonenumbers.region_code_for_number(number)
 
 
 def assert_refused(response):
