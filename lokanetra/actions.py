@@ -88,6 +88,14 @@ def show_secret(request: HttpRequest, admin: ModelAdmin, *, title: str, about: s
     return TemplateResponse(request, "admin/secret.html", context | {"about": about, "secret": secret})
 
 
+class ShownOnce:
+    """After the form of a new thing comes the page of its secret, so there is one button to save it."""
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        alone = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, (extra_context or {}) | alone)  # type: ignore[misc]
+
+
 def visible_or_404(admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
     """What the page is about, if there is such a thing and the caller may see it. Raises Http404."""
     found = admin.get_object(request, object_id)

@@ -49,15 +49,14 @@ ICONS = {
 TIME = f"time ({settings.TIME_ZONE})"
 
 
-def short_time(moment: datetime) -> str:
+def short_time(moment: datetime, clock: str = "%H:%M") -> str:
     """As a cell of such a column: in two lines where there is little room."""
     local = timezone.localtime(moment)
-    return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", "%H:%M"))
+    return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", clock))
 
 
 def exact_time(moment: datetime) -> str:
-    """In one line."""
-    return f"{timezone.localtime(moment):%Y-%m-%d\N{NO-BREAK SPACE}%H:%M:%S}"
+    return short_time(moment, "%H:%M:%S")
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

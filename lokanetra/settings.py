@@ -232,8 +232,8 @@ USE_I18N = False
 # Whose days and months these are: those of filters, charts and the console. Times in JSON and in logs are UTC.
 TIME_ZONE = env.time_zone("TIME_ZONE", "Asia/Kolkata")
 USE_TZ = True
-# Of times that Django writes; the console's own are written alike.
-DATETIME_FORMAT = "d M Y H:i"
+# How Django writes times in the console: as the product does.
+FORMAT_MODULE_PATH = "lokanetra.formats"
 # When the worker proves the books, in that zone.
 NIGHTLY_AT = env.time_of_day("NIGHTLY_AT", "02:30")
 

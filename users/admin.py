@@ -9,14 +9,14 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
-from django.forms import CharField, IntegerField, ModelForm
+from django.forms import CharField, ChoiceField, IntegerField, ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from lokanetra.actions import ActionForm, action_page, current_account, show_secret, visible_or_404
+from lokanetra.actions import ActionForm, ShownOnce, action_page, current_account, show_secret, visible_or_404
 from lokanetra.admin import TIME, ConsoleAdmin, MomentRangeFilter, ReadOnlyAdmin, exact_time, link
 from users import accounts, audit, keys, phones
 from users.exceptions import LastSuperuser
@@ -36,6 +36,13 @@ class PhoneForm(ModelForm):
 
 
 class NewUserForm(PhoneForm, UserCreationForm):
+    usable_password = ChoiceField(
+        label="Log in by password",
+        required=False,
+        choices={"true": "Enabled", "false": "Disabled"},
+        help_text="Who works in this console needs one. Everybody else logs in with a one-time password.",
+    )
+
     class Meta:
         model = UserProfile
         fields = ("username", "phone_number")
@@ -219,7 +226,7 @@ class NewKeyForm(ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin):
+class ApiKeyAdmin(ShownOnce, ReadOnlyAdmin):
     """A superuser's business: the model has no permissions that others could be given."""
 
     form = NewKeyForm

@@ -2,6 +2,7 @@
 const NAMES = {dock_to_right: "Menu", close: "Close the menu"};
 
 document.addEventListener("DOMContentLoaded", () => {
+    document.querySelector("#main, #page")?.setAttribute("role", "main");
     for (const part of document.querySelectorAll("[x-on\\:click]:is(span, div, a:not([href]))")) {
         const text = part.textContent.trim();
         if (!text || part.querySelector("a, button, input")) continue;

@@ -20,7 +20,7 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 
 # From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
 FLOORS = """
-    lokanetra.texts lokanetra.days lokanetra.encrypted
+    lokanetra.texts lokanetra.days lokanetra.encrypted lokanetra.formats.en.formats
     lokanetra.parsers lokanetra.shapes lokanetra.postgresql.statements
     lokanetra.env lokanetra.logs lokanetra.pagination lokanetra.filters lokanetra.addresses
     lokanetra.database lokanetra.postgresql.base lokanetra.staticfiles lokanetra.plurals lokanetra.online

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.template.loader import render_to_string
 
 from lokanetra.tests.live import Development, development_server, program
 
@@ -34,7 +35,9 @@ for day in volumes.unsummed_days():
 holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("75.00"), remarks="Room")
 requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("60.00"), remarks="Tickets")
 boss = UserProfile.objects.get(username="boss")
-webhooks.create(by=boss.pk, url="https://example.com/", types=["hold.captured"])
+url = "https://hooks.example.com/payments/of/lokanetra/incoming"
+webhook = webhooks.create(by=boss.pk, url=url, types=["hold.captured"])
+webhooks.test(by=boss.pk, webhook_id=webhook.pk)
 """
 
 
@@ -178,6 +181,9 @@ def test_dark_mode_follows_the_system_until_it_is_chosen(server, chromium):
     context.close()
 
 
+SCROLLS = "list => list.offsetWidth > list.closest('form').clientWidth"
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_screen(page, width):
     page.set_viewport_size({"width": width, "height": 844})
@@ -190,17 +196,21 @@ def test_nothing_is_wider_than_the_screen(page, width):
         "/admin/users/userprofile/",
         "/admin/users/userprofile/2/change/",
         "/admin/users/apikey/add/",
+        "/admin/transactions/delivery/",
+        "/admin/transactions/delivery/1/change/",
         "/admin/admin/logentry/",
     ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert not any(list_.evaluate(SCROLLS) for list_ in page.locator("#result_list").all()), path
 
 
 PAGES = """
     / users/userprofile/ users/userprofile/2/change/ users/userprofile/add/ users/apikey/add/
     wallet/wallet/ wallet/wallet/2/change/ wallet/wallet/2/credit/ transactions/transaction/
     transactions/transaction/2/change/ wallet/hold/ wallet/hold/1/change/ wallet/paymentrequest/
-    wallet/paymentrequest/1/change/ transactions/webhook/ transactions/webhook/1/change/ admin/logentry/
+    wallet/paymentrequest/1/change/ transactions/webhook/ transactions/webhook/1/change/ transactions/webhook/add/
+    transactions/delivery/ transactions/delivery/1/change/ admin/logentry/
 """.split()  # noqa: SIM905
 REPORTED = "document.addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
 
@@ -240,9 +250,14 @@ def test_menus_open_from_the_keyboard(page):
     page.get_by_role("navigation").first.wait_for(state="hidden")
 
 
-def test_a_page_that_is_not_there_says_so(page):
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_an_error_has_a_page_that_can_be_read_and_leads_on(page, status):
+    """A server for development shows its own page instead, so that this one is put in its place."""
+    answer = {"status": status, "content_type": "text/html", "body": render_to_string(f"{status}.html")}
+    page.route("**/admin/nowhere/", lambda route: route.fulfill(**answer))
     page.goto("/admin/nowhere/")
-    assert page.get_by_role("heading", name="Nothing is here").is_visible()
+    assert page.get_by_role("heading").is_visible()
+    assert barriers(page) == []
     page.get_by_role("link", name="To the front page").click()
     page.wait_for_url("**/admin/")
 

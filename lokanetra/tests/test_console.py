@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import cycle, product
 
 import pytest
 from django.contrib.admin import site
+from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import get_resolver
@@ -131,3 +133,26 @@ def test_no_id_breaks_a_page(client, rows, route):
 @pytest.mark.parametrize("page", ["/admin/", *MODELS, *(f"{model}<path:object_id>/change/" for model in MODELS)])
 def test_no_page_shows_a_thousand_rupees_as_a_bare_number(client, path_of, page):
     assert not re.search(r"(?<!₹\s)(?<![\d,.])1,?000\.00", client.get(path_of(page)).content.decode())
+
+
+def test_times_are_written_alike_whoever_writes_them(client, asha):
+    UserProfile.objects.update(date_joined=datetime(2026, 1, 31, 9, 30, tzinfo=UTC))
+    assert "31 Jan 2026 15:00" in client.get("/admin/users/userprofile/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/admin/users/userprofile/?password__startswith=a", 400, "This cannot be read"),
+        ("/admin/users/apikey/", 403, "Not allowed"),
+        ("/admin/nowhere/", 404, "Nothing is here"),
+        ("/admin/", 500, "Something went wrong"),
+    ],
+)
+def test_an_error_has_a_page_of_the_product_s_own(client, staff, monkeypatch, path, status, told):
+    monkeypatch.setattr("transactions.front.page", lambda *_: 1 / 0)
+    client.force_login(staff)
+    staff.user_permissions.set(Permission.objects.all())
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert f"<h1>{told}</h1>" in answer.content.decode()

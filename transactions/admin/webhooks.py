@@ -12,7 +12,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from lokanetra import outside
-from lokanetra.actions import ActionForm, action_page, current_account, show_secret, visible_or_404
+from lokanetra.actions import ActionForm, ShownOnce, action_page, current_account, show_secret, visible_or_404
 from lokanetra.admin import ConsoleAdmin, ReadOnlyAdmin, link, link_to, short_time
 from lokanetra.pagination import capped_count
 from lokanetra.plurals import verb
@@ -62,7 +62,7 @@ def _count_of(status: Delivery.Status, description: str) -> Any:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(ForSuperusers, ConsoleAdmin):
+class WebhookAdmin(ForSuperusers, ShownOnce, ConsoleAdmin):
     form = WebhookForm
     list_display = ("url", "state", "failing", "waiting", "failed", "created")
     list_per_page = 20  # each row is counted
@@ -158,7 +158,7 @@ class WebhookAdmin(ForSuperusers, ConsoleAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ForSuperusers, ReadOnlyAdmin):
-    list_display = ("id", "to", "type", "shown_status", "attempts", "answer_status", "seconds", "sent", "again")
+    list_display = ("id", "to", "type", "shown_status", "attempts", "answer_status", "sent", "again")
     fields = (
         "to", "shown_event", "type", "shown_status", "attempts", "answer_status", "answer", "seconds", "created",
         "sent", "again",

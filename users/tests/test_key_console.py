@@ -79,3 +79,8 @@ def test_others_see_and_make_none(console, staff):
     assert {client.get(path).status_code for path in (LIST, ADD, page)} == {403}
     assert client.post(ADD, FORM).status_code == 403
     assert ApiKey.objects.count() == 1
+
+
+def test_its_form_has_one_button(console):
+    page = console.get(ADD).content.decode()
+    assert [name for name in ("_save", "_continue", "_addanother") if f'name="{name}"' in page] == ["_save"]
