@@ -1,4 +1,4 @@
-"""The cast of all tests, and the check of the books that follows each of them."""
+"""The cast of all tests, and the check of the books after each of them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -25,14 +25,14 @@ from wallet import books, payments
 from wallet import ledger as engine
 from wallet.management.commands import check_ledger
 
-# What is tried through a pooler where there is one (scripts/pgbouncer/check.sh).
+# Tests that need a pooler (scripts/pgbouncer/check.sh).
 collect_ignore = [] if "PGBOUNCER" in os.environ else ["lokanetra/tests/test_pooler.py"]
 
 ASHA, RAVI, STRANGER = "+919999999999", "+919888888888", "+919777777777"
 
 
 def set_clocks(patch: pytest.MonkeyPatch, moment: datetime) -> None:
-    """That of this machine, and that of the database by which money moves."""
+    """This machine's clock, and the database's, which payments use."""
     patch.setattr(timezone, "now", lambda: moment)
     patch.setattr(books, "CLOCK", f"TIMESTAMPTZ '{moment.isoformat()}'")
 
@@ -52,13 +52,13 @@ def _at(moment: datetime) -> Iterator[None]:
 
 @pytest.fixture
 def at() -> Callable[[datetime], AbstractContextManager[None]]:
-    """What moves within it, moves at this moment."""
+    """Payments inside it are made at this moment."""
     return _at
 
 
 @pytest.fixture
 def opening() -> datetime | None:
-    """When asha got her money: just now, unless a module says otherwise."""
+    """When asha got her money: now, unless a module overrides it."""
     return None
 
 
@@ -85,7 +85,7 @@ def stranger(db: None) -> UserProfile:
 
 @pytest.fixture
 def staff(db: None) -> UserProfile:
-    """Staff with no right but to look."""
+    """Staff who may only read."""
     return accounts.create(phone_number="+919666666666", username="staff", is_staff=True)
 
 
@@ -97,17 +97,17 @@ def boss(db: None) -> UserProfile:
 
 @pytest.fixture
 def as_user() -> Callable[[UserProfile | None], APIClient]:
-    """A client with a login of the user's, or of nobody. What it is answered is held against the documentation."""
+    """A client with a login of the user, or without one. Its answers are checked against the documentation."""
 
-    documentation()  # asked for now, and not amid what the test changes
+    documentation()  # loaded now, before the test changes anything
 
-    def client_of(user: UserProfile | None) -> APIClient:
+    def client_for(user: UserProfile | None) -> APIClient:
         client = DocumentedClient()
         if user:
             client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user)['access']}")
         return client
 
-    return client_of
+    return client_for
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def nobody(as_user: Callable[[UserProfile | None], APIClient]) -> APIClient:
 
 @pytest.fixture(autouse=True)
 def fresh_cache() -> Iterator[None]:
-    """Nothing that a process remembers goes from one test to the next, files that were left half read among it."""
+    """Nothing that a process caches survives a test, also not files that were read only in part."""
     yield
     cache.clear()
     too_long.clear()
@@ -128,7 +128,7 @@ def fresh_cache() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def books_agree(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After every test that used the database, balances and ledger agree, unless it set out to break them."""
+    """After every test that used the database, balances and ledger agree, unless it breaks them on purpose."""
     uses_database = {"db", "transactional_db"} & set(request.fixturenames) or request.node.get_closest_marker(
         "django_db"
     )
@@ -141,7 +141,7 @@ def books_agree(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def flush_bypasses_triggers(django_db_setup: None) -> None:
-    """The ledger refuses TRUNCATE and DELETE; only emptying the test database between tests may go round that."""
+    """The ledger refuses TRUNCATE and DELETE; only emptying the test database between tests may bypass that."""
     original = connection.ops.execute_sql_flush
 
     def execute_sql_flush(statements: Iterable[str]) -> None:
@@ -168,7 +168,7 @@ def ledger() -> Callable[[], list[tuple]]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The live server's own, where the suite runs on PostgreSQL."""
+    """The live server's own PostgreSQL, if the suite runs on PostgreSQL."""
     with own_postgres() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Pages of the console that do something: a form, a look at what was filled in, and the deed."""
+"""Pages of the console that change something: a form, a confirmation, and the change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ LONGEST_REASON = 255
 
 
 class ActionForm(forms.Form):
-    """What staff fill in, a reason above all. `key` is made with the page: sent twice, the deed is done once."""
+    """What staff fill in, always with a reason. `key` is created with the page: sent twice, the change is made once."""
 
     reason = forms.CharField(
         max_length=LONGEST_REASON, validators=[lines], widget=UnfoldAdminTextareaWidget(attrs={"rows": 2})
@@ -27,11 +27,11 @@ class ActionForm(forms.Form):
     key = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)
 
     def answers(self) -> dict[str, str]:
-        """What was filled in, as people read it. What an empty field stands for is its placeholder."""
-        return {str(field.label): _told(field) for field in self.visible_fields()}
+        """What was filled in, as people read it. The placeholder says what an empty field means."""
+        return {str(field.label): _display(field) for field in self.visible_fields()}
 
 
-def _told(field: forms.BoundField) -> str:
+def _display(field: forms.BoundField) -> str:
     labels = {str(value): label for value, label in getattr(field.field, "choices", [])}
     display = getattr(field.field, "display", lambda value: labels.get(value, value))
     value = field.value()
@@ -41,7 +41,7 @@ def _told(field: forms.BoundField) -> str:
 def action_page(
     request: HttpRequest,
     admin: ModelAdmin,
-    on: Model,
+    row: Model,
     *,
     title: str,
     facts: dict[str, Any],
@@ -50,22 +50,22 @@ def action_page(
     back: str,
     initial: dict[str, Any] | None = None,
 ) -> HttpResponse:
-    """Show the form; when it is filled in, show it back and ask; when that is confirmed, do it.
+    """Show the form; when it is filled in, ask for confirmation; when that is given, do it.
 
-    `do` is called with the form's fields and returns what to tell, or the page that tells it; a broken rule is told
+    `do` is called with the form's fields and returns the message to show, or a page of its own; a broken rule is shown
     above the form.
     """
     form = form_class(request.POST or None, initial={"key": uuid4().hex, **(initial or {})})
     filled_in = request.method == "POST" and "edit" not in request.POST and form.is_valid()
     if filled_in and "confirmed" in request.POST:
         try:
-            return _told_of(do(**form.cleaned_data), request, back)
+            return _finished(do(**form.cleaned_data), request, back)
         except Problem as refused:
             form.add_error(None, str(refused.detail))
             filled_in = False
     context = admin.admin_site.each_context(request) | {
         "opts": admin.opts,
-        "original": on,
+        "original": row,
         "title": title,
         "facts": facts,
         "form": form,
@@ -75,15 +75,15 @@ def action_page(
     return TemplateResponse(request, "admin/action.html", context)
 
 
-def _told_of(deed: str | HttpResponse, request: HttpRequest, back: str) -> HttpResponse:
-    if isinstance(deed, HttpResponse):
-        return deed
-    messages.success(request, deed)
+def _finished(result: str | HttpResponse, request: HttpRequest, back: str) -> HttpResponse:
+    if isinstance(result, HttpResponse):
+        return result
+    messages.success(request, result)
     return HttpResponseRedirect(back)
 
 
 def show_secret(request: HttpRequest, admin: ModelAdmin, *, title: str, about: str, secret: str) -> HttpResponse:
-    """The secret stands in this answer, and nowhere else: a message would be stored, and a redirect forget it."""
+    """Shows the secret in this answer only: a message would be stored, and a redirect would lose it."""
     context = admin.admin_site.each_context(request) | {"opts": admin.opts, "title": title}
     return TemplateResponse(request, "admin/secret.html", context | {"about": about, "secret": secret})
 
@@ -97,7 +97,7 @@ class ShownOnce:
 
 
 def visible_or_404(admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
-    """What the page is about, if there is such a thing and the caller may see it. Raises Http404."""
+    """The object of the page, if it exists and the caller may see it. Raises Http404."""
     found = admin.get_object(request, object_id)
     if found is None or not admin.has_view_permission(request, found):
         raise Http404
@@ -105,5 +105,5 @@ def visible_or_404(admin: ModelAdmin, request: HttpRequest, object_id: str) -> A
 
 
 def current_account(request: HttpRequest) -> Any:
-    """The account that does it: the console lets nobody in without one."""
+    """The account of the caller: the console lets nobody in without one."""
     return request.user

@@ -1,4 +1,4 @@
-"""What all pages of the console have in common."""
+"""What all pages of the console share."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -45,22 +45,23 @@ ICONS = {
     "LogEntry": "history",
 }
 
-# What a column of times is called.
+# The heading of a column of times.
 TIME = f"time ({settings.TIME_ZONE})"
 
 
 def short_time(moment: datetime, clock: str = "%H:%M") -> str:
-    """As a cell of such a column: in two lines where there is little room."""
+    """Day and time, for a cell of such a column: it breaks into two lines where there is little room."""
     local = timezone.localtime(moment)
     return " ".join(f"{local:{form}}".replace(" ", "\N{NO-BREAK SPACE}") for form in ("%d %b %Y", clock))
 
 
 def exact_time(moment: datetime) -> str:
+    """To the second."""
     return short_time(moment, "%H:%M:%S")
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar, as far as the user may see it."""
+    """The entries of the sidebar that the user may see."""
     models = {model["object_name"]: model for app in site.get_app_list(request) for model in app["models"]}
     links = [
         {"title": models[name]["name"], "link": models[name]["admin_url"], "icon": icon}
@@ -96,12 +97,12 @@ def link_to(page: str, text: Any) -> str:
     return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', page, text)
 
 
-# What Django's and Unfold's own pages fall over when a parameter names no field, or no page, or is too large a number.
+# What Django's and Unfold's pages raise when a parameter names no field or no page, or is too large a number.
 UNREADABLE = (FieldDoesNotExist, InvalidPage, OverflowError)
 
 
 class Console(UnfoldAdminSite):
-    """A parameter that its pages cannot read is the caller's mistake. Machines have no business here."""
+    """A parameter that its pages cannot read is a 400. Service accounts are not let in."""
 
     def has_permission(self, request: HttpRequest) -> bool:
         return super().has_permission(request) and not getattr(request.user, "is_service", False)
@@ -118,7 +119,7 @@ class Console(UnfoldAdminSite):
 
 
 class CappedPaginator(Paginator):
-    """Counts no further than anybody pages."""
+    """Counts only as many rows as can be paged through."""
 
     @cached_property
     def count(self) -> int:
@@ -127,7 +128,7 @@ class CappedPaginator(Paginator):
 
 
 class ConsoleChangeList(ChangeList):
-    """Of a list that shows everything, the title does not offer to show everything."""
+    """A list that is not filtered does not offer to show everything."""
 
     full_result_count: int | None
 
@@ -138,13 +139,13 @@ class ConsoleChangeList(ChangeList):
 
 
 class StrictRange:
-    """For the range filters of lists: a limit that cannot be read leads back to the list, which says so."""
+    """For the range filters of lists: a limit that cannot be read redirects to the list, with an error."""
 
     used_parameters: dict[str, Any]
     parameter_name: str
 
     def read(self, text: str | None) -> Any:
-        """The least and the greatest value that the text stands for; None for nothing. Raises ValidationError."""
+        """The least and the greatest value that the text means; None for an empty one. Raises ValidationError."""
         raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
@@ -163,14 +164,14 @@ class StrictRange:
 
 
 class MomentRangeFilter(StrictRange, RangeDateFilter):
-    """From one day, or time, up to another and with it."""
+    """From one day or time up to and including another."""
 
     def read(self, text: str | None) -> Any:
         return Moment().to_python(text)
 
 
 class ConsoleAdmin(ModelAdmin):
-    """Lists that stay quick however long they are, and tell nothing but what they show."""
+    """Lists that stay fast however long they are, and reveal only what they show."""
 
     paginator: Any = CappedPaginator
     show_full_result_count = False
@@ -179,7 +180,7 @@ class ConsoleAdmin(ModelAdmin):
     actions: Any = None
 
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
-        """What people write here is one line that can be read."""
+        """Texts are one line of visible characters."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(db_field, (CharField, TextField)):
             field.validators.append(one_line)
@@ -189,7 +190,7 @@ class ConsoleAdmin(ModelAdmin):
         return ConsoleChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """By the filters of the list alone: any other column could be guessed at, letter by letter."""
+        """Only the filters of the list: any other column could be guessed letter by letter."""
         allowed = {name for entry in self.list_filter for name in _parameters(entry)}
         return lookup in allowed and "\0" not in value and super().lookup_allowed(lookup, value, request)
 
@@ -201,16 +202,16 @@ class ConsoleAdmin(ModelAdmin):
 
 
 def _parameters(entry: Any) -> list[str]:
-    """What the parameters of one filter of a list may be called."""
+    """The possible parameter names of one filter of a list."""
     if hasattr(entry, "parameter_name"):
         return [entry.parameter_name]
     if isinstance(entry, str):
         return [f"{entry}__exact", f"{entry}__id__exact", f"{entry}__isnull"]
-    return [f"{entry[0]}_from", f"{entry[0]}_to"]  # our filters with a class of their own are ranges
+    return [f"{entry[0]}_from", f"{entry[0]}_to"]  # filters with a class of their own are ranges
 
 
 class ReadOnlyAdmin(ConsoleAdmin):
-    """Rows to look at: nobody adds, changes or deletes them here, superusers neither."""
+    """Rows that nobody adds, changes or deletes here, not even superusers."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""What production refuses to start with, or warns of. Secrets are refused earlier, where `settings.py` reads them."""
+"""What production refuses to start with, or warns about. Bad secrets are refused earlier, by `settings.py`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def self_credit(**kwargs: Any) -> list[CheckMessage]:
     return [Warning("Users may credit themselves: WALLET_SELF_CREDIT is on.", hint=hint, id="lokanetra.W001")]
 
 
-# Who owns a table, or is a member of a role that does, can switch its triggers off; so can a superuser.
+# A superuser, the owner of a table, and members of the owner's role can switch its triggers off.
 CONTROLS_LEDGER = """
     SELECT rolsuper OR EXISTS (
         SELECT FROM pg_class
@@ -64,7 +64,7 @@ CONTROLS_LEDGER = """
 
 @register(Tags.database, deploy=True)
 def database_role(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Only where databases may be asked: `check --deploy --database default`."""
+    """Runs only where checks may query databases: `check --deploy --database default`."""
     if not any(_controls_ledger(connections[alias]) for alias in databases or []):
         return []
     hint = "Let the server connect as a role that is no superuser and owns no table (manage.py grants ROLE)."
@@ -72,7 +72,7 @@ def database_role(databases: Sequence[str] | None = None, **kwargs: Any) -> list
 
 
 def _controls_ledger(connection: Any) -> bool:
-    """False as well where the database does not answer: it may be about to start."""
+    """Also False where the database does not answer: it may still be starting."""
     if connection.vendor != "postgresql":
         return False
     try:

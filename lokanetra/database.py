@@ -1,31 +1,31 @@
-"""What the faults of a database mean: who may try again, and who should be told that it is away."""
+"""What database errors mean: whether to try again, and whether the database is unavailable."""
 
 from typing import Any
 
 from django.db import Error, InterfaceError, OperationalError, connection
 
-# Deadlock, lock time-out, serialization failure: the database gave up on one of several, and may not the next time.
+# Deadlock, lock time-out, serialization failure: a retry may succeed.
 CONFLICTS = ("40P01", "55P03", "40001")
-# The session cannot write, its prepared statement is gone or older than a migration: another session may do.
+# The session cannot write, or its prepared statement is gone or older than a migration: a new session may work.
 READ_ONLY, STATEMENT_GONE, PLAN_STALE = "25006", "26000", "0A000"
-# The server ends its sessions: shut down by an administrator, after a crash, or while it starts.
+# The server ends its sessions: it is shut down, has crashed, or is starting.
 SERVER_ENDS = ("57P01", "57P02", "57P03")
-# SQLite: another one writes, or the file cannot be written. All else is a mistake of ours.
+# SQLite: another process is writing, or the file cannot be written. Everything else is a bug.
 SQLITE_AWAY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")
 
 
 def sqlstate(fault: BaseException) -> str:
-    """PostgreSQL's code of the fault; empty where it gave none."""
+    """PostgreSQL's error code; empty where there is none."""
     return getattr(fault.__cause__, "sqlstate", None) or ""
 
 
 def is_conflict(fault: BaseException) -> bool:
-    """Whether two operations were in each other's way, so that this one may be repeated as a whole."""
+    """Whether two operations conflicted, so that this one may be repeated as a whole."""
     return sqlstate(fault) in CONFLICTS
 
 
 def is_away(fault: BaseException) -> bool:
-    """Whether the database cannot be reached, does not answer, is overloaded, or only reads."""
+    """Whether the database cannot be reached, does not answer, is overloaded, or is read-only."""
     if not isinstance(fault, Error):
         return False
     name = getattr(fault.__cause__, "sqlite_errorname", None)
@@ -35,10 +35,10 @@ def is_away(fault: BaseException) -> bool:
 
 
 def renew_connection(fault: BaseException) -> bool:
-    """Give the connection up if it was at fault, and not what was asked of it. Whether it was: then what moved nothing
-    is worth one more try.
+    """Close the connection if it failed, rather than the statement. Returns whether it did: what changed nothing may
+    then be tried once more.
 
-    A connection that was not answered in time, or not made in time, is no such case: the next would take as long.
+    A connection that timed out, or could not be opened in time, does not count: the next would take as long.
     """
     if connection.in_atomic_block or not (_is_lost(fault) or _is_of_session(fault)):
         return False
@@ -47,7 +47,7 @@ def renew_connection(fault: BaseException) -> bool:
 
 
 def _is_lost(fault: BaseException) -> bool:
-    """A connection that broke, or was refused at once: also by a server that ends its sessions while one begins."""
+    """A connection that broke or was refused at once, also by a server that is ending its sessions."""
     cause: Any = fault.__cause__
     if not hasattr(cause, "sqlstate") or getattr(cause, "is_final", False):
         return False

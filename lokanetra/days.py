@@ -1,4 +1,4 @@
-"""Days and months, of `TIME_ZONE`: which one a moment belongs to, where each begins, and what a written one means."""
+"""Days and months in `TIME_ZONE`: which one a moment belongs to, when each begins, and how to parse them."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,15 +16,15 @@ def today() -> date:
 
 
 def start_of(day: date) -> datetime:
-    """The first instant of a day, which is not midnight where clocks are put forward then."""
-    if day == date.min:  # east of Greenwich it begins in the year 0
+    """The first instant of a day, which is not midnight where the clocks go forward then."""
+    if day == date.min:  # east of Greenwich it starts in the year 0
         return datetime.min.replace(tzinfo=UTC)
     return datetime.combine(day, time.min, timezone.get_default_timezone()).astimezone(UTC)
 
 
 def end_of(day: date) -> datetime:
     """The last instant of a day."""
-    if day == date.max:  # nothing can be written behind it
+    if day == date.max:  # no later date can be represented
         return datetime.max.replace(tzinfo=UTC)
     return start_of(next_day(day)) - datetime.resolution
 
@@ -35,7 +35,7 @@ def instant_before(day: date) -> datetime:
 
 
 def last_time_at(at: time) -> datetime:
-    """When it was this time of the day, the last time."""
+    """When it was last this time of day."""
     today = day_of(timezone.now())
     times = [datetime.combine(day, at, timezone.get_default_timezone()) for day in (today, today - timedelta(days=1))]
     return next(moment.astimezone(UTC) for moment in times if moment <= timezone.now())
@@ -56,25 +56,25 @@ def next_month(day: date) -> date:
 
 
 def parse_month(text: str) -> date:
-    """The first day of a month that is written as 2026-01. Raises ValueError."""
+    """The first day of a month such as 2026-01. Raises ValueError."""
     if not re.fullmatch("[0-9]{4}-[0-9]{2}", text, re.ASCII):
         raise ValueError(text)
     return date.fromisoformat(f"{text}-01")
 
 
 def parse_day(text: str) -> date:
-    """The day that is written as 2026-01-31. Raises ValueError."""
+    """A day such as 2026-01-31. Raises ValueError."""
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
         raise ValueError(text)
     return date.fromisoformat(text)
 
 
 def parse_span(text: str) -> tuple[datetime, datetime]:
-    """The first and the last instant of what is written: a date, or a time, which without a zone is of `TIME_ZONE`.
+    """The first and the last instant of a date or a time. A time without a zone is in `TIME_ZONE`.
 
     Raises ValueError.
     """
-    text.encode("ascii")  # Django reads the digits of other scripts too
+    text.encode("ascii")  # Django also reads the digits of other scripts
     day = parse_date(text)
     if day:
         return start_of(day), end_of(day)

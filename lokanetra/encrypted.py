@@ -1,4 +1,4 @@
-"""Texts that the database keeps encrypted: who has a dump or a backup alone cannot read them."""
+"""Texts that are encrypted in the database: a dump or a backup alone does not reveal them."""
 
 from base64 import urlsafe_b64encode
 from typing import Any
@@ -11,7 +11,7 @@ from django.db import models
 
 
 class Unreadable(str):
-    """A value whose key is gone. It is empty, so false, and when its row is saved it stays as it was stored."""
+    """A value whose key is lost. It is empty and falsy; saving its row keeps the stored value."""
 
     stored: str
 
@@ -23,9 +23,9 @@ class Unreadable(str):
 
 
 class EncryptedField(models.TextField):
-    """A text in Python, a Fernet token in the column; `Unreadable` where no key of the settings fits.
+    """A text in Python, a Fernet token in the column; `Unreadable` where no key in the settings fits.
 
-    Rows cannot be looked up by it: the same text is stored differently each time.
+    Rows cannot be queried by it: the same text is encrypted differently each time.
     """
 
     def get_prep_value(self, value: Any) -> Any:
@@ -38,11 +38,11 @@ class EncryptedField(models.TextField):
         return None if value is None else _read(value)
 
     def value_to_string(self, obj: models.Model) -> str:
-        """As `dumpdata` writes it: no more than the database shows."""
+        """For `dumpdata`: encrypted, as in the database."""
         return self.get_prep_value(self.value_from_object(obj))
 
     def to_python(self, value: Any) -> Any:
-        """As `loaddata` reads that again."""
+        """For `loaddata`: decrypted again."""
         text = super().to_python(value)
         return text and (_read(text) or text)
 
@@ -55,7 +55,7 @@ def _read(stored: str) -> str:
 
 
 def _keys() -> MultiFernet:
-    """The first one encrypts, each may decrypt."""
+    """The first key encrypts, each may decrypt."""
     secrets = [*settings.WEBHOOK_SECRET_KEY, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     return MultiFernet([Fernet(_derived(secret)) for secret in secrets])
 

@@ -1,20 +1,19 @@
-"""What one endpoint takes, gives and refuses, said once: the view obeys it and the documentation shows it.
+"""What one endpoint takes, gives and refuses, declared once: the view enforces it and the documentation shows it.
 
     @action(detail=False, methods=["post"])
     @endpoint(takes=TransferSerializer, gives=ReceiptSerializer, money=True, errors=[InsufficientFunds])
     def transfer(self, request, **payment):
         ...
 
-The handler is called with the validated body as keyword arguments, or with what `query` reads among the parameters of
-the address; what it returns is serialized by `gives`, and where `pages` is named, filtered and paged before;
-`load_related` then reads what other tables know of these rows, for the database plans a join for all of them. Where
-`streams` is named instead of `gives`, all the filtered rows become one file; where `files` are, the parameter
-`format` makes one of them of what the handler returned. Money calls are given their idempotency `key`. What a call
-does not know, in its body or among the parameters of its address, is refused by name.
+The handler is called with the validated body as keyword arguments, or with the query parameters as `query` validates
+them; its result is serialized by `gives`. With `pages` it is filtered and paged first; `load_related` then joins other
+tables for the rows of the page only, because the database would plan a join for all of them. With `streams` instead of
+`gives`, all filtered rows become one file; with `files`, the parameter `format` chooses one for the handler's result.
+Money calls receive their idempotency `key`. Unknown fields and query parameters are refused by name.
 
-DRF's own `permission_classes`, `serializer_class`, `queryset` and their getters say nothing here: the contract does,
-and a method without one is refused when its class is made. Serializers are made once and shared by all requests, so
-they have neither a context nor fields that need one.
+DRF's own `permission_classes`, `serializer_class`, `queryset` and their getters are not used: the contract replaces
+them, and a method without one is refused when its class is created. Serializers are created once and shared by all
+requests, so they have neither a context nor fields that need one.
 """
 
 import re
@@ -60,7 +59,7 @@ class IdempotencyKeyMissing(Problem):
 
 
 class IdempotencyKeyInvalid(Problem):
-    """Raised when the header is there but empty, too long or not printable ASCII, or when the key is elsewhere."""
+    """Raised when the header is empty, too long or not printable ASCII, or when the key is elsewhere."""
 
     status_code = 400
     default_code = "idempotency_key_invalid"
@@ -68,7 +67,7 @@ class IdempotencyKeyInvalid(Problem):
 
 
 class File(Protocol):
-    """Makes rows a file, which is sent while it is made."""
+    """Turns rows into a file, which is sent while it is generated."""
 
     media_type: ClassVar[str]
 
@@ -94,11 +93,11 @@ class Contract:
     files: Mapping[str, File] = field(default_factory=dict)
     query: type[BaseSerializer] | None = None
     money: bool = False
-    # Pages that may be seconds old, and are then read on a replica.
+    # The pages may be seconds old, so they are read from a replica where there is one.
     allow_stale: bool = False
-    # Of a PATCH: whether its body must be there whole.
+    # For PATCH: whether all fields of the body are required.
     full_body: bool = False
-    # The service reads the account in the query that locks its wallet; until then it is believed what the token says.
+    # The service reads the account in the query that locks its wallet; until then the token is trusted.
     account_checked_in_service: bool = False
 
     @property
@@ -111,17 +110,17 @@ class Contract:
 
     @property
     def ignored_parameters(self) -> frozenset[str]:
-        """Where there is one format, to name it asks for nothing."""
+        """An endpoint with a single format accepts `format`, and ignores it."""
         return frozenset() if self.filters or self.pages or self.files else frozenset({"format"})
 
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """What a call may be asked for in its address."""
+        """The query parameters that a call accepts."""
         asked = [*self._query.fields, *(["format"] if self.files else [])]
         return frozenset((*asked, *getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
 
     def read(self, request: Request) -> dict[str, Any]:
-        """What the handler is called with."""
+        """The keyword arguments of the handler."""
         parameters = request.query_params if request.META.get("QUERY_STRING") else NO_PARAMETERS
         if self.parameters and parameters:
             refuse_parameters(parameters, self.parameters | self.ignored_parameters)
@@ -143,13 +142,13 @@ class Contract:
         if self.pages:
             return self._page(self.pages, request, result)
         replayed = {"Idempotent-Replayed": "true"} if getattr(result, "replayed", False) else None
-        return JSONResponse(self._shows(result), self.status, replayed)
+        return JSONResponse(self._output(result), self.status, replayed)
 
     def _body(self, request: Request) -> dict[str, Any]:
-        reads = self._reads_some if request.method == "PATCH" and not self.full_body else self._reads
+        serializer = self._partial_input if request.method == "PATCH" and not self.full_body else self._input
         given = body_of(request)
-        refuse_unknown(given, reads.fields)
-        return reads.run_validation(given)
+        refuse_unknown(given, serializer.fields)
+        return serializer.run_validation(given)
 
     def _asked(self, parameters: QueryDict) -> dict[str, Any]:
         if self.query is None or not (parameters or self._validates_empty):
@@ -159,16 +158,16 @@ class Contract:
         return self._query.run_validation({name: parameters[name] for name in asked})
 
     def _file(self, parameters: QueryDict) -> File | None:
-        """What the call is to make of its result; None is JSON. Raises ValidationError."""
+        """The file that the caller wants; None for JSON. Raises ValidationError."""
         name = parameters.get("format", JSON) if self.files else JSON
         if name != JSON and name not in self.files:
             raise ValidationError({"format": [f"Choose one of {', '.join([JSON, *self.files])}."]})
         return self.files.get(name)
 
-    # Serializers are made once and shared, for making one takes longer than using it: they keep nothing of a request.
+    # Serializers are created once, because creating one takes longer than using it. They keep no state of a request.
 
     @cached_property
-    def _shows(self) -> Any:
+    def _output(self) -> Any:
         return Shape((self.gives or Serializer)())
 
     @cached_property
@@ -177,15 +176,15 @@ class Contract:
 
     @cached_property
     def _validates_empty(self) -> bool:
-        """Whether a call without parameters is not one that asks for nothing."""
+        """Whether validating no parameters at all gives errors or defaults."""
         return any(field.required or field.default is not empty for field in self._query.fields.values())
 
     @cached_property
-    def _reads(self) -> Any:
+    def _input(self) -> Any:
         return (self.takes or Serializer)()
 
     @cached_property
-    def _reads_some(self) -> Any:
+    def _partial_input(self) -> Any:
         return (self.takes or Serializer)(partial=True)
 
     def _page(self, pages: Callable[[], Any], request: Request, rows: Any) -> JSONResponse:
@@ -194,11 +193,11 @@ class Contract:
 
     def _read_page(self, pages: Callable[[], Any], request: Request, rows: Any) -> JSONResponse:
         paginator = pages()
-        page = self._completed(paginator.paginate_queryset(self.filtered(request, rows), request))
-        return paginator.get_paginated_response([self._shows(row) for row in page])
+        page = self._with_related(paginator.paginate_queryset(self.filtered(request, rows), request))
+        return paginator.get_paginated_response([self._output(row) for row in page])
 
-    def _completed(self, page: Any) -> Any:
-        """The rows of a page, with what other tables tell of them."""
+    def _with_related(self, page: Any) -> Any:
+        """The rows of a page, joined with the other tables that they need."""
         if self.load_related is None:
             return page
         ids = list(page.values_list("pk", flat=True))
@@ -206,7 +205,7 @@ class Contract:
         return [found[pk] for pk in ids if pk in found]
 
     def filtered(self, request: Request, rows: Any) -> Any:
-        """`rows` is a queryset, or a list of disjoint ones: the filters apply to each."""
+        """`rows` is a queryset or a list of disjoint ones; the filters apply to each."""
         if self.filters is None or self.filters.base_filters.keys().isdisjoint(request.query_params):
             return rows
         if hasattr(rows, "sides"):
@@ -220,7 +219,7 @@ class Contract:
 
 
 def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
-    """Puts a viewset's method under a `Contract` of these terms."""
+    """Gives a viewset's method a `Contract` with these terms."""
     contract = Contract(**terms)
 
     def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponseBase]:
@@ -237,12 +236,12 @@ def endpoint(**terms: Any) -> Callable[[Callable[..., Any]], Callable[..., HttpR
 
 @cache
 def shared_instance(kind: type[Instance]) -> Instance:
-    """The one object of a class whose objects keep nothing of a request."""
+    """The only instance of a class whose instances keep no state of a request."""
     return kind()
 
 
 class ConsoleSession(SessionAuthentication):
-    """A session of the console. Its token is looked for in the header and in forms: a body of ours is read once."""
+    """A session of the console. Its CSRF token is read from the header or a form: DRF would read the body too early."""
 
     def enforce_csrf(self, request: Request) -> None:
         super().enforce_csrf(request._request)  # type: ignore[arg-type]
@@ -252,12 +251,12 @@ ROUTED = ("list", "create", "retrieve", "update", "partial_update", "destroy")
 
 
 class Endpoints(ViewSet):
-    """A viewset whose methods are endpoints: who may call one stands in its contract."""
+    """A viewset whose methods are endpoints: the contract says who may call one."""
 
-    http_method_names = ["get", "head", "post", "patch"]  # OPTIONS is answered before, to browsers of allowed origins
+    http_method_names = ["get", "head", "post", "patch"]  # OPTIONS is answered earlier, for allowed origins
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Raises TypeError for a method that a request may reach and that has no contract: it would be open to all."""
+        """Raises TypeError for a method that requests can reach but that has no contract: it would be open to all."""
         super().__init_subclass__(**kwargs)
         extra: Any = cls.get_extra_actions()
         reached = [name for action in extra for name in action.mapping.values()]
@@ -268,19 +267,19 @@ class Endpoints(ViewSet):
 
     @cached_property
     def contract(self) -> Contract | None:
-        """The terms of the method called; None for a method that is not allowed here, which anybody may be told."""
+        """The contract of the method called; None for a method that is not allowed, which anybody may learn."""
         name = self.action_map.get((self.request.method or "").lower())
         return getattr(self, name).contract if name else None
 
     def get_parsers(self) -> list[BaseParser]:
-        return []  # `Contract.read` knows what a body is
+        return []  # `Contract.read` parses the body
 
     def get_permissions(self) -> list[BasePermission]:
         return [shared_instance(self.contract.allow)] if self.contract else []
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         if self.contract is None or self.contract.is_public:
-            return []  # a stale token must not stand in the way of a new login
+            return []  # an expired token must not prevent a new login
         kinds = [*self.authentication_classes, *([ConsoleSession] if self.contract.is_for_staff else [])]
         return [shared_instance(kind) for kind in kinds]
 
@@ -288,7 +287,7 @@ class Endpoints(ViewSet):
         return shared_instance(AlwaysJSON)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """There are no versions of an endpoint, and all answers are JSON."""
+        """Without DRF's versions and negotiation: there are no versions, and all answers are JSON."""
         self.perform_authentication(request)
         self.check_permissions(request)
         self.check_throttles(request)
@@ -302,7 +301,7 @@ class Endpoints(ViewSet):
         return super().http_method_not_allowed(request, *args, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Any:
-        """Who is out is told that before anything else, also where the service did not come to look."""
+        """A caller whose token is no longer valid gets that error first, even if the service refused earlier."""
         contract = self.contract
         if contract and contract.account_checked_in_service and self.request.auth and is_refusal(exc):
             try:
@@ -313,19 +312,19 @@ class Endpoints(ViewSet):
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Is it the caller's mistake, or ours?"""
+    """Whether it is the caller's mistake and not ours."""
     return isinstance(exc, Http404) or (isinstance(exc, APIException) and exc.status_code < 500)
 
 
 def refuse_unknown(given: Iterable[str], known: Container[str]) -> None:
-    """A misspelt field would be passed over, and something else be done than was meant. Raises ValidationError."""
+    """A misspelt field would be ignored, and the call would do something else. Raises ValidationError."""
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ValidationError({name: ["This is not known here."] for name in unknown})
 
 
 def refuse_parameters(given: QueryDict, known: Container[str]) -> None:
-    """The same for a list, which would be unfiltered; and of two values of one filter only one would count."""
+    """The same for query parameters. One given twice is refused too: only one value would count."""
     refuse_unknown(given, known)
     repeated = [name for name, values in given.lists() if len(values) > 1]
     if repeated:
@@ -333,8 +332,8 @@ def refuse_parameters(given: QueryDict, known: Container[str]) -> None:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The key of a money call, bare or quoted. An unreadable one is an error and never taken as absent, nor is one that
-    was sent by another name or in the address."""
+    """The key of a money call, bare or quoted. An unreadable key, and one under another name or in the query string,
+    is an error and never treated as absent."""
     headers = [name for name in request.META if "IDEMPOT" in name and name.startswith("HTTP_")]
     if headers not in ([], [KEY_HEADER]) or any("idempot" in name.lower() for name in request.query_params):
         raise IdempotencyKeyInvalid("The key of a payment belongs into the header Idempotency-Key, and there alone.")

@@ -1,6 +1,6 @@
 """Typed reads of environment variables and `.env`. A value that cannot be read names its variable.
 
-An empty variable counts as not set. What the settings mean is not said here but in `settings.py`.
+An empty variable counts as not set. `settings.py` says what the settings mean.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from dotenv import load_dotenv
 BASE_DIR = Path(__file__).resolve().parent.parent
 load_dotenv(BASE_DIR / ".env")
 
-# Where something may be served: no other host, no way up, nothing that would need escaping.
+# A path prefix: no host, no `..`, nothing that would need escaping.
 PATH_PREFIX = "(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 
 _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True}
@@ -52,7 +52,7 @@ def integer(name: str, default: int) -> int:
 
 
 def prefix_length(name: str, default: int) -> int:
-    """How many bits of an IPv6 address name a network."""
+    """The number of bits of an IPv6 address that identify a network."""
     return int(_matching(name, r"[1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]", "a whole number from 1 to 128", str(default)))
 
 
@@ -64,13 +64,13 @@ def path_prefix(name: str) -> str | None:
 def time_zone(name: str, default: str) -> str:
     """An IANA name, such as Asia/Kolkata."""
     wanted = "an IANA name such as Asia/Kolkata"
-    # All begin with a capital; what lies beside them in the folder of zones, such as `localtime`, does not.
+    # All begin with a capital; other files in the folder of zones, such as `localtime`, do not.
     value = _matching(name, r"[A-Z][A-Za-z0-9_+/-]*", wanted, default)
     try:
         return ZoneInfo(value).key
     except (LookupError, ValueError, OSError) as error:
         raise ImproperlyConfigured(
-            f"{name} is {value!r}, of which this machine knows nothing: write {wanted}, or install tzdata."
+            f"{name} is {value!r}, which this machine does not know: write {wanted}, or install tzdata."
         ) from error
 
 
@@ -92,7 +92,7 @@ def listing(name: str, default: str = "") -> list[str]:
 
 
 def dsn(name: str) -> str | None:
-    """Where Sentry takes events, as its project's settings show it."""
+    """The address for Sentry's events, from the settings of its project."""
     pattern = r"(https?://\w+(:\w+)?@[^/\s@?#]+(/[^\s?#]*)?/[0-9]+)?"
     return _matching(name, pattern, "a DSN such as https://key@sentry.example.com/1", "") or None
 
@@ -106,7 +106,7 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
 
 
 def rate(name: str, default: str) -> tuple[int, int] | None:
-    """`600/min` as (calls, seconds). Empty turns the limit off: here alone, empty is not "not set"."""
+    """`600/min` as (calls, seconds). Empty turns the limit off: only here, empty differs from "not set"."""
     if not os.environ.get(name, default).strip():
         return None
     value = _matching(name, r"[1-9][0-9]{0,8}/(s|sec|min|hour|day)", "a rate such as 600/min", default)
@@ -118,9 +118,9 @@ def database(name: str, default: str) -> dict[str, Any]:
     """A database URL as Django's settings. On SQLite a relative path is relative to the project."""
     try:
         config = _parsed(text(name, default))
-    except ValueError as error:  # its own message, not the URL: that one holds a password
+    except ValueError as error:  # only its message: the URL contains a password
         raise ImproperlyConfigured(f"{name} cannot be read as a database URL: {error}") from error
-    # Connections live as long as their process: a new one costs more than the payment that it carries.
+    # Connections live as long as their process: opening one costs more than a payment.
     config |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     if config["ENGINE"].endswith("sqlite3"):
         return config | _sqlite(config["NAME"])
@@ -128,20 +128,20 @@ def database(name: str, default: str) -> dict[str, Any]:
 
 
 def replica(name: str, primary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The replica of a PostgreSQL database as Django's settings, by its alias; nothing where it is not set."""
+    """The replica of a PostgreSQL database as Django's settings, by its alias; empty where it is not set."""
     if text(name) is None:
         return {}
     config = database(name, "")
     if {config["ENGINE"], primary["ENGINE"]} != {"lokanetra.postgresql"}:
-        raise ImproperlyConfigured(f"{name} is set: it and DATABASE_URL must both be of PostgreSQL.")
+        raise ImproperlyConfigured(f"{name} is set: it and DATABASE_URL must both be PostgreSQL.")
     if "," in config["HOST"]:
-        raise ImproperlyConfigured(f"{name} has several hosts: name one, for a file is read from one and the same.")
+        raise ImproperlyConfigured(f"{name} has several hosts: name one, because a file is read from a single one.")
     return {REPLICA: config | {"TEST": {"MIRROR": "default"}}}
 
 
-# What Django calls it.
+# Its alias in Django.
 REPLICA = "replica"
-# Between the account and the path of a URL: several hosts, each with or without a port, as libpq has them.
+# Between the account and the path of a URL: several hosts, each with or without a port, as in libpq.
 _HOSTS = re.compile(r"(?P<before>[a-z]+://([^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>([/?#].*)?)")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:,]+)(:(?P<port>[0-9]*))?")
 DEFAULT_PORT = "5432"
@@ -174,20 +174,20 @@ def _hosts(text: str) -> dict[str, str]:
 
 def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
     has_several_hosts = "," in str(config["HOST"])
-    # A server that went silent is given up before the client gives up: seconds to connect, milliseconds to answer.
-    patience: dict[str, Any] = {"connect_timeout": 2 if has_several_hosts else 3, "tcp_user_timeout": 15_000}
-    # The kernel would ask after two hours whether a server that says nothing is still there: a quarter of a minute.
-    patience |= {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
-    # Of several hosts the one that writes is meant, and not the first that answers.
+    # A silent server is given up before the client gives up: seconds to connect, milliseconds to answer.
+    timeouts: dict[str, Any] = {"connect_timeout": 2 if has_several_hosts else 3, "tcp_user_timeout": 15_000}
+    # A dead peer is noticed after 15 seconds, not after the kernel's two hours.
+    timeouts |= {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+    # Of several hosts, connect to the primary and not to the first that answers.
     primary = {"target_session_attrs": "read-write"} if has_several_hosts else {}
-    # Values go beside a statement and never in its text.
-    options = patience | primary | {"server_side_binding": True} | config["OPTIONS"]
-    # A cursor that stays open between two statements would be left in a session that a pooler gives to others.
+    # Values are sent separately from a statement and never in its text.
+    options = timeouts | primary | {"server_side_binding": True} | config["OPTIONS"]
+    # A cursor that stays open between statements would be lost when a pooler gives its session to others.
     return {"ENGINE": "lokanetra.postgresql", "OPTIONS": options, "DISABLE_SERVER_SIDE_CURSORS": True}
 
 
 def _sqlite(path: str) -> dict[str, Any]:
-    """One writer at a time that queues from its first statement, and commits that survive a power cut."""
+    """One writer at a time, which queues from its first statement, and commits that survive a power cut."""
     return {
         "NAME": path if path == ":memory:" else str(BASE_DIR / path),
         "OPTIONS": {
@@ -195,7 +195,7 @@ def _sqlite(path: str) -> dict[str, Any]:
             "timeout": 5,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
         },
-        # A file, because threads do not share an in-memory database well.
+        # A file: threads do not share an in-memory database well.
         "TEST": {"NAME": str(BASE_DIR / ".test.sqlite3")},
     }
 
@@ -204,11 +204,11 @@ def cache(name: str) -> dict[str, Any]:
     """A Redis URL as Django's settings; without one, each process has a cache of its own."""
     url = text(name)
     if url is None:
-        # Enough that no caller's count is thrown out while it still counts.
+        # Large enough that no counter is evicted while it is still needed.
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
-    # A cache that needs longer is of no use: a request goes on without it. Seconds.
-    patience = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
-    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": patience}
+    # Seconds. A slower cache is useless: requests continue without it.
+    timeouts = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": timeouts}
 
 
 def secrets(name: str) -> list[str]:
@@ -217,7 +217,7 @@ def secrets(name: str) -> list[str]:
 
 
 def secret(name: str, development: str | None) -> str:
-    """A secret of at least 50 characters; `development` stands in for it where one is given."""
+    """A secret of at least 50 characters, or `development` where the variable is not set."""
     value = text(name) or development
     if value is None:
         raise ImproperlyConfigured(
@@ -228,7 +228,7 @@ def secret(name: str, development: str | None) -> str:
 
 
 def secret_or_derived(name: str, master: str) -> str:
-    """A secret of its own, or else one derived from `master`, so that the two are never the same key."""
+    """A separate secret, or else one derived from `master`, so that the two are never the same key."""
     return secret(name, hmac.new(master.encode(), name.encode(), hashlib.sha256).hexdigest())
 
 

@@ -1,7 +1,7 @@
 """One error body for the whole API: RFC 9457 problem details with a stable `code`.
 
-`handler` serves what a view raises, `from_status` what Django itself answers before or beside a view.
-Which rules exist is not known here: each app names its own in `exceptions.py`.
+`handler` converts what a view raises, `from_status` what Django itself answers outside of views.
+The rules themselves are in each app's `exceptions.py`.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 STATUS_CODES = {
     400: ("validation_error", "The request cannot be read."),
     401: ("not_authenticated", "Log in first."),
-    403: ("permission_denied", "This is not allowed to you."),
+    403: ("permission_denied", "You may not do this."),
     404: ("not_found", "Nothing is here."),
     405: ("method_not_allowed", "This method is not allowed here."),
     408: ("request_timeout", "The body did not arrive in time. Nothing was changed."),
@@ -36,8 +36,8 @@ STATUS_CODES = {
 
 
 class Problem(exceptions.APIException):
-    """A rule of the API that was broken. Subclasses set `status_code`, `default_code` and `default_detail`; what one
-    tells beside them is in `extra`."""
+    """A broken rule of the API. Subclasses set `status_code`, `default_code` and `default_detail`; further members of
+    the problem are in `extra`."""
 
     extra: Mapping[str, Any] = {}
 
@@ -50,14 +50,14 @@ class ServerBusy(Problem):
 
 
 def body(status: int, code: str, detail: str, errors: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The problem as a dictionary, `errors` only where there are any."""
+    """The problem as a dictionary, with `errors` only if there are any."""
     title = HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     return problem | ({"errors": errors} if errors else {})
 
 
 def handler(exc: Exception, context: dict[str, Any]) -> JSONResponse | None:
-    """DRF's exception handler: None for what is no answer but a bug."""
+    """DRF's exception handler: None for a bug, which is not an API error."""
     fault, exc = exc, _as_api_exception(exc)
     if not isinstance(exc, exceptions.APIException):
         return None
@@ -67,7 +67,7 @@ def handler(exc: Exception, context: dict[str, Any]) -> JSONResponse | None:
 
 
 def from_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """A problem in place of the page that Django answered with. The headers of the answer stay."""
+    """Replaces the page of Django's answer with a problem. The headers stay."""
     code, detail = STATUS_CODES.get(response.status_code, ("server_error", STATUS_CODES[500][1]))
     if response.status_code == 404 and is_valid_path(f"{request.path_info}/"):
         detail = f"Nothing is here, but there is {request.path}/ with a slash at the end."
@@ -92,8 +92,8 @@ def _as_api_exception(exc: Exception) -> Exception:
 def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
         errors = _by_field(exc.detail)
-        told = [f"{field}: {message}" for field, messages in errors.items() for message in messages]
-        return body(400, "validation_error", told[0] if told else STATUS_CODES[400][1], errors)
+        details = [f"{field}: {message}" for field, messages in errors.items() for message in messages]
+        return body(400, "validation_error", details[0] if details else STATUS_CODES[400][1], errors)
     if exc.status_code in (404, 405, 415):
         code, detail = STATUS_CODES[exc.status_code]
         own = getattr(exc.detail, "code", code)
@@ -103,7 +103,7 @@ def _body_of(exc: exceptions.APIException) -> dict[str, Any]:
 
 
 def _by_field(detail: Any) -> dict[str, list[str]]:
-    """DRF nests errors in lists and dictionaries; ours are flat: a field, and what is wrong with it."""
+    """DRF nests errors in lists and dictionaries; here they are flat: messages by field."""
     if isinstance(detail, dict):
         return {str(field): _flat(messages) for field, messages in detail.items()}
     return {"non_field_errors": _flat(detail)}

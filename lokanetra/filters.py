@@ -1,4 +1,4 @@
-"""Filters that refuse what they cannot read, where the stock ones would look away."""
+"""Filters that refuse values which they cannot read, where the stock ones would ignore them."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from lokanetra import days
 class ChoiceField(forms.ChoiceField):
     def to_python(self, value: Any) -> str:
         text = super().to_python(value)
-        if not text.isascii():  # some letters of other scripts have one of ours as upper case
+        if not text.isascii():  # some letters of other scripts have an ASCII letter as upper case
             return text
         known: Any = self.choices
         return next((choice for choice, _ in known if choice.upper() == text.upper()), text)
@@ -45,13 +45,13 @@ class IdField(forms.RegexField):
 
 
 class Id(django_filters.Filter):
-    """The id of something."""
+    """The id of an object."""
 
     field_class = IdField
 
 
 class Search(django_filters.CharFilter):
-    """A text, no longer than the longest that is stored: the database would choke on a hundred thousand words."""
+    """A text, no longer than the longest stored one: a hundred thousand words would overload the database."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=255, **kwargs)
@@ -65,7 +65,7 @@ class OrderingField(BaseCSVField):
 
 
 class Ordering(django_filters.OrderingFilter):
-    """By one of these fields, `-` for descending; rows that are equal in it are in the order of their ids."""
+    """By one of these fields, `-` for descending; equal rows are in the order of their ids."""
 
     base_field_class = OrderingField
 
@@ -77,7 +77,7 @@ class Ordering(django_filters.OrderingFilter):
 
 
 class Moment(forms.Field):
-    """A date, or a time: the first instant that it names, and the last."""
+    """A date or a time, as its first and last instant."""
 
     def to_python(self, value: str | None) -> tuple[datetime, datetime] | None:
         if not value:
@@ -89,7 +89,7 @@ class Moment(forms.Field):
 
 
 class Since(django_filters.Filter):
-    """From the first instant of a date or time on."""
+    """From a date or time on."""
 
     field_class = Moment
 
@@ -98,7 +98,7 @@ class Since(django_filters.Filter):
 
 
 class Until(django_filters.Filter):
-    """Up to a date or time, and with it."""
+    """Up to and including a date or time."""
 
     field_class = Moment
 

@@ -1,6 +1,6 @@
 """`/healthz`: the process is alive. `/readyz`: it can serve, that is, its database answers and is migrated.
 
-That the server is about to end is told by `rsgi.py`, which alone knows."""
+`rsgi.py` answers `/readyz` with 503 while the server is draining."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ class HealthViewSet(Endpoints):
     def healthz(self, request: Request) -> dict[str, str]:
         """Is the process alive?
 
-        Looks at nothing else: a lost database is no reason to restart a server.
+        Checks nothing else: a lost database is no reason to restart a server.
         """
         return READY
 
@@ -38,20 +38,20 @@ class HealthViewSet(Endpoints):
     def readyz(self, request: Request) -> dict[str, str]:
         """Can the server answer requests?
 
-        503 while the database cannot be reached, only reads, or has migrations to come, and once the server is told to
-        stop, for the seconds in which it still answers all else.
+        503 while the database cannot be reached, is read-only, or has unapplied migrations, and after the server is
+        told to stop, for the seconds in which it still answers everything else.
         """
         try:
-            trouble = _trouble()
+            reason = _unready_reason()
         except DatabaseError as error:
             raise ServerBusy("The database does not answer.") from error
-        if trouble:
+        if reason:
             _migrated.cache_clear()
-            raise ServerBusy(trouble)
+            raise ServerBusy(reason)
         return READY
 
 
-def _trouble() -> str | None:
+def _unready_reason() -> str | None:
     """Why no payment could be made now."""
     if not _migrated():
         return "The database has migrations to come: run manage.py migrate."
@@ -60,12 +60,12 @@ def _trouble() -> str | None:
         (read_only,) = cursor.fetchone()
     if read_only == "off":
         return None
-    connection.close()  # another session may find that it writes again
-    return "The database only reads: it is a standby, or was made so."
+    connection.close()  # a new session may be able to write again
+    return "The database is read-only: it is a standby, or was made so."
 
 
 @cache
 def _migrated() -> bool:
-    """Asked once: this code's migrations are not taken back while it runs."""
+    """Checked once: migrations are not reverted while this code runs."""
     executor = MigrationExecutor(connection)
     return not executor.migration_plan(executor.loader.graph.leaf_nodes())

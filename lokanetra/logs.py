@@ -1,4 +1,4 @@
-"""Log lines: JSON in production, with the id of their request, and without anybody's phone number or token."""
+"""Log lines: JSON in production, with the id of their request, without phone numbers and tokens."""
 
 import logging
 import re
@@ -11,42 +11,42 @@ import orjson
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-# Of people, the keys of machines, and the secrets of webhooks.
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+# Access tokens, API keys, and the secrets of webhooks.
 TOKEN = re.compile(r"eyJ[\w-]+(\.[\w-]*)*|lk_[0-9a-f]{12}_[\w-]+|whsec_[\w+/=-]+")
-# Ten digits and more, however they came into the line: a database error quotes the value that it refused.
+# Ten digits or more, wherever they come from: a database error quotes the value that it refused.
 PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
-# PostgreSQL tells the whole row that it refused, of however many lines, behind what rule was broken: the rest of the
-# error goes, up to the next one of a traceback.
+# After the broken rule, PostgreSQL quotes the whole refused row, which may have many lines: the rest of the error is
+# removed, up to the next one in a traceback.
 ROW = re.compile(r"\n?DETAIL: .*?(?=\n\n(?:The above|During handling)|\Z)", re.DOTALL)
 
 
 def disable_unused_fields() -> None:
-    """Where each line was written, by which thread and process: to find it out takes longer than to write the line."""
-    logging._srcfile = None  # as the documentation of logging has it
+    """No caller, thread and process for each line: finding them takes longer than writing the line."""
+    logging._srcfile = None  # as the documentation of logging recommends
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def choose_request_id(given: str | None) -> str:
-    """The client's own id if it sent a sane one, else a new one."""
-    return given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
+    """The client's own id if it sent a valid one, else a new one."""
+    return given if given and VALID_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def mask(text: str) -> str:
-    """The text without tokens and rows, and with the last two digits of phone numbers only."""
+    """The text without tokens and rows, and with only the last two digits of phone numbers."""
     return PHONE.sub(r"…\1", TOKEN.sub("[token]", ROW.sub("", text)))
 
 
 class NonBlockingHandler(logging.StreamHandler):
-    """Writes lines as long as somebody takes them: a collector that hangs would keep every request waiting.
+    """Drops lines while the log collector does not read: waiting for it would block every request.
 
-    Lines that nobody takes are lost, and counted in the next one that is taken.
+    The next line that is written says how many were lost.
     """
 
     lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._is_taken():
+        if not self._is_writable():
             self.lost += 1
             return
         if self.lost:
@@ -54,11 +54,11 @@ class NonBlockingHandler(logging.StreamHandler):
             super().emit(logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": f"{lost} lines lost"}))
         super().emit(record)
 
-    def _is_taken(self) -> bool:
-        """A pipe is writable while some thousand bytes have room in it; a file always."""
+    def _is_writable(self) -> bool:
+        """A pipe is writable while it has room for some thousand bytes; a file always is."""
         try:
             _, writable, _ = select([], [self.stream], [], 0)
-        except (OSError, ValueError):  # no file at all, as in tests
+        except (OSError, ValueError):  # not a file, as in tests
             return True
         return bool(writable)
 
@@ -70,7 +70,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class ClientErrorFilter(logging.Filter):
-    """A mistake of the client's is a line in the log, not a traceback."""
+    """A client's mistake is logged as a line, without a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "status_code", 500) < 500:
@@ -79,14 +79,14 @@ class ClientErrorFilter(logging.Filter):
 
 
 class ReadableFormatter(logging.Formatter):
-    """For the eyes of a developer."""
+    """For developers."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask(super().format(record))
 
 
 class JSONFormatter(logging.Formatter):
-    """For machines: one object a line. `fields` of the record are added as they are."""
+    """For machines: one object per line. The record's `fields` are added unchanged."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,7 +1,8 @@
-"""What Prometheus is told at `/metrics`, over all processes of the server. Nothing is counted without `METRICS_TOKEN`.
+"""The metrics for Prometheus at `/metrics`, over all processes of the server. Nothing is counted without
+`METRICS_TOKEN`.
 
-Requests are counted where they are logged, by routes, statuses and codes, of which there are few: no path, name, phone
-or amount of one person is among them. The database is asked beside the requests, so that no scrape waits for it.
+Requests are counted where they are logged, by routes, statuses and codes, of which there are few. Labels contain no
+paths and no personal data. A thread of its own queries the database, so that no scrape waits for it.
 """
 
 import logging
@@ -24,14 +25,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from lokanetra.errors import STATUS_CODES
 
-# Seconds, above which a request falls into the next bucket; a payment that waits for locks takes up to nine.
+# Upper bounds in seconds; a payment that waits for locks takes up to nine.
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
 METHODS = ("GET", "HEAD", "POST", "PATCH", "OPTIONS")
-# What no route was found for, and methods that nobody needs: anybody may make up as many as he likes.
+# Paths without a route, and unused methods: clients can invent any number of them.
 OTHER = "other"
 
-# Seconds: how old the figures of the database may be, how long they count while it does not answer, and for how long
-# they are asked for after a scrape.
+# Seconds: between two queries of the database, how long figures are valid while it does not answer, and how long the
+# queries go on after a scrape.
 EVERY, COUNTS_FOR, SCRAPED = 5.0, 30.0, 120.0
 
 logger = logging.getLogger(__name__)
@@ -54,9 +55,7 @@ payments = Counter(
     ["operation", "outcome"],
     registry=registry,
 )
-retries = Counter(
-    "lokanetra_retries", "Operations that were begun anew, by what was in their way.", ["reason"], registry=registry
-)
+retries = Counter("lokanetra_retries", "Operations that were retried, by reason.", ["reason"], registry=registry)
 slots = Gauge(
     "lokanetra_slots",
     "Slots of the server's processes, by kind and state: busy, or waited for.",
@@ -72,22 +71,22 @@ def enabled() -> bool:
 
 # --- Counting ----------------------------------------------------------------------------------------
 
-# To find the counters of a request takes longer than to count it.
-found: dict[tuple, list[Any]] = {}
+# Finding the counters of a request takes longer than counting it.
+known_counters: dict[tuple, list[Any]] = {}
 
 
 def count_request(request: HttpRequest, response: Any, seconds: float) -> None:
     """Called once for each request."""
     match, outcome = request.resolver_match, _outcome(response)
     key = (match.route if match else None, request.method, response.status_code, outcome)
-    counters = found.get(key) or found.setdefault(key, _counters(request, *key))
+    counters = known_counters.get(key) or known_counters.setdefault(key, _counters(request, *key))
     counters[0](seconds)
     for counter in counters[1:]:
         counter()
 
 
 def count_refusal(status: int) -> None:
-    """A request that nobody worked on."""
+    """Count a request that was refused before Django saw it."""
     if enabled():
         refusals.labels(OTHER, STATUS_CODES[status][0]).inc()
 
@@ -116,23 +115,23 @@ def _counters(request: HttpRequest, route: str | None, method: str | None, statu
 
 
 def _operation(request: HttpRequest) -> str | None:
-    """The name of the method that a money call is answered by."""
+    """The name of the method that handles a money call."""
     view: Any = request.resolver_match and request.resolver_match.func
     name = getattr(view, "actions", {}).get((request.method or "").lower())
     contract = getattr(getattr(view.cls, name), "contract", None) if name else None
     return name if contract and contract.money else None
 
 
-# --- What the database knows -------------------------------------------------------------------------
+# --- Figures from the database -----------------------------------------------------------------------
 
 
 class Figures:
-    """Asked again and again by a thread while somebody scrapes."""
+    """A thread queries them repeatedly while somebody scrapes."""
 
     def __init__(self) -> None:
         self.starting, self.asked = Lock(), Event()
         self.is_running = False
-        # Asks for them, by name; set where the queries are known. Raises database errors.
+        # Returns them by name; set by the app that has the queries. Raises database errors.
         self.query: Callable[[], dict[str, float]] = dict
         self.values: dict[str, float] = {}
         self.asked_at = self.scraped_at = float("-inf")
@@ -151,11 +150,11 @@ class Figures:
         with self.starting:
             if not self.is_running:
                 self.is_running = True
-                Thread(target=self._keep_asking, name="figures", daemon=True).start()
+                Thread(target=self._keep_querying, name="figures", daemon=True).start()
 
-    def _keep_asking(self) -> None:
+    def _keep_querying(self) -> None:
         while time.monotonic() - self.scraped_at < SCRAPED:
-            self._ask()
+            self._update()
             self.asked.set()
             time.sleep(EVERY)
         with self.starting:
@@ -163,25 +162,25 @@ class Figures:
         self.asked.clear()
         connection.close()
 
-    def _ask(self) -> None:
+    def _update(self) -> None:
         try:
             connection.close_if_unusable_or_obsolete()
             self.values, self.asked_at = self.query(), time.monotonic()
         except Error:
             connection.close()
         except Exception:
-            logger.exception("the figures of the database could not be had")
+            logger.exception("querying the figures failed")
 
 
 FIGURES = {
-    "lokanetra_events_waiting": "Events that were not numbered and given to webhooks yet, up to 10,000.",
-    "lokanetra_deliveries_waiting": "Deliveries to webhooks that are due or to come, up to 10,000.",
-    "lokanetra_deliveries_failed": "Deliveries that were given up and are still there, up to 10,000.",
-    "lokanetra_webhooks_switched_off": "Webhooks that took nothing for days.",
-    "lokanetra_ledger_check_timestamp_seconds": "When the books were last proved whole, as Unix time.",
-    "lokanetra_ledger_check_complaints": "What disagreed then.",
-    "lokanetra_money_held_rupees": "What all open holds set aside.",
-    "lokanetra_open_holds": "How many holds are open.",
+    "lokanetra_events_waiting": "Events that are not yet numbered and queued for webhooks, up to 10,000.",
+    "lokanetra_deliveries_waiting": "Deliveries to webhooks that are due or scheduled, up to 10,000.",
+    "lokanetra_deliveries_failed": "Deliveries that were given up and are still stored, up to 10,000.",
+    "lokanetra_webhooks_switched_off": "Webhooks that were switched off after days of failed deliveries.",
+    "lokanetra_ledger_check_timestamp_seconds": "When the whole ledger was last checked, as Unix time.",
+    "lokanetra_ledger_check_complaints": "The number of disagreements then found.",
+    "lokanetra_money_held_rupees": "The money that open holds set aside.",
+    "lokanetra_open_holds": "The number of open holds.",
 }
 figures = Figures()
 
@@ -191,7 +190,7 @@ figures = Figures()
 
 @method_decorator(csrf_exempt, name="dispatch")
 class Page(View):
-    """All of it as text, for who has the token. Not there where nobody has one."""
+    """All metrics as text, for callers with the token; 404 where no token is set."""
 
     http_method_names = ["get", "head"]
 

@@ -1,4 +1,4 @@
-"""What holds for every request: its place, its id, its headers, the form of its errors, the rule of the last slash."""
+"""What applies to every request: its path prefix, id and headers, the form of its errors, the trailing slash."""
 
 import logging
 import re
@@ -31,13 +31,13 @@ PAGES = ("/admin/", "/swagger/", "/redoc/", "/static/")
 HEALTH = ("/healthz", "/readyz", "/metrics")
 PRIVATE = ("/auth/", "/wallet/", "/transactions/")
 NO_FRAMES = "frame-ancestors 'none'"
-# The pages of the documentation need nothing but what we serve; ReDoc would fetch a picture from its maker.
+# The pages of the documentation need only what we serve; ReDoc would fetch a picture from its vendor.
 DOCUMENTATION = ("/swagger/", "/redoc/")
-OURS_ALONE = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+SELF_ONLY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 
 
 def url_prefix(get_response: Handler) -> Handler:
-    """Serves the product below a path of a proxy's: links, redirects and cookies bear that path."""
+    """Serves the product below a path prefix of a proxy: links, redirects and cookies have that prefix."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         prefix, outer = settings.FORCE_SCRIPT_NAME or _forwarded_prefix(request), get_script_prefix()
@@ -49,20 +49,20 @@ def url_prefix(get_response: Handler) -> Handler:
         finally:
             set_script_prefix(outer)
         for cookie in response.cookies.values():
-            cookie["path"] = f"{prefix}/"  # what else is served by this host has no use for our sessions
+            cookie["path"] = f"{prefix}/"  # other services on this host must not get our sessions
         return response
 
     return middleware
 
 
 def _forwarded_prefix(request: HttpRequest) -> str:
-    """What the proxy says, if there is one and it says something sane."""
-    told = request.META.get("HTTP_X_FORWARDED_PREFIX", "").removesuffix("/")
-    return told if told and api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, told, re.ASCII) else ""
+    """The prefix that the proxy sends, if there is a proxy and the prefix is valid."""
+    prefix = request.META.get("HTTP_X_FORWARDED_PREFIX", "").removesuffix("/")
+    return prefix if prefix and api_settings.NUM_PROXIES and re.fullmatch(PATH_PREFIX, prefix, re.ASCII) else ""
 
 
 def _mount(request: HttpRequest, prefix: str) -> None:
-    """The proxy may strip the prefix or leave it; one that is called as a path of ours must be stripped."""
+    """The proxy may strip the prefix or keep it, except a prefix that equals one of our paths: it must strip that."""
     path = request.path_info
     if f"{path}/".startswith(f"{prefix}/") and f"{prefix}/" not in (*PAGES, *PRIVATE):
         path = path.removeprefix(prefix) or "/"
@@ -72,7 +72,7 @@ def _mount(request: HttpRequest, prefix: str) -> None:
 
 
 def request_id(get_response: Handler) -> Handler:
-    """The client's own id if it sent a sane one, else a new one: in the answer and in every log line."""
+    """The client's own id if it sent a valid one, else a new one: in the answer and in every log line."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         current = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
@@ -89,8 +89,8 @@ def request_id(get_response: Handler) -> Handler:
 
 
 def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[str, Any]:
-    """The route, not the path: that one may hold what a log must not. Where it came from, for whoever looks for an
-    attacker; and the transaction that the answer is about: a payment has no line of its own."""
+    """The route and not the path, which may contain personal data. The client's address, to trace an attacker, and the
+    transaction of the answer: a payment has no other log line."""
     answer, address = getattr(response, "data", None), address_of(request)
     return {
         "method": request.method,
@@ -104,21 +104,21 @@ def _fields(request: HttpRequest, response: HttpResponse, start: float) -> dict[
 
 
 def _user_id(request: HttpRequest) -> int | None:
-    """Who it is, if the request needed to know: to ask now would be a query."""
+    """The user, if the request has already loaded it: loading it now would cost a query."""
     user = request.__dict__.get("user")
     known = request.__dict__.get("_cached_user") if isinstance(user, SimpleLazyObject) else user
     return getattr(known, "pk", None)
 
 
 def headers(get_response: Handler) -> Handler:
-    """Nobody frames a page of ours, and nobody between us and the client keeps an answer about money.
+    """No page can be framed, and no cache keeps an answer about money.
 
     The documentation loads nothing from elsewhere.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        policy = f"{OURS_ALONE}; {NO_FRAMES}" if request.path_info.startswith(DOCUMENTATION) else NO_FRAMES
+        policy = f"{SELF_ONLY}; {NO_FRAMES}" if request.path_info.startswith(DOCUMENTATION) else NO_FRAMES
         response.headers.setdefault("Content-Security-Policy", policy)
         if request.path_info.startswith(PRIVATE):
             response["Cache-Control"] = "no-store"
@@ -128,7 +128,7 @@ def headers(get_response: Handler) -> Handler:
 
 
 def problems(get_response: Handler) -> Handler:
-    """Turns the pages that Django answers errors with into problems, under DEBUG too. Pages keep theirs."""
+    """Turns Django's error pages into problems, also with DEBUG. The console and the documentation keep theirs."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -143,7 +143,7 @@ def problems(get_response: Handler) -> Handler:
 
 
 def database_away(request: HttpRequest, fault: Exception) -> HttpResponse | None:
-    """A page that needs a database which is not there says so, and asks to come again."""
+    """A page whose database is unavailable answers 503 with Retry-After."""
     if not database.is_away(fault):
         return None
     logger.error("server_busy: %s", fault)
@@ -153,13 +153,13 @@ def database_away(request: HttpRequest, fault: Exception) -> HttpResponse | None
 
 
 class SlashMiddleware(CommonMiddleware):
-    """Redirects a read to the path with its slash. A write would lose its body on the way, so it gets a 404.
+    """Redirects a read to the path with its slash. A write would lose its body in a redirect, so it gets a 404.
 
-    Health checks are answered whatever Host they ask for: a load balancer asks for the address of a machine.
+    Health checks are answered for any Host: a load balancer sends the address of a machine.
     """
 
     def process_request(self, request: HttpRequest) -> Any:
-        if request.path_info in HEALTH or (request.path_info.endswith("/") and _asks_for_us(request)):
+        if request.path_info in HEALTH or (request.path_info.endswith("/") and _has_allowed_host(request)):
             return None
         return super().process_request(request)
 
@@ -167,23 +167,23 @@ class SlashMiddleware(CommonMiddleware):
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
 
 
-def _asks_for_us(request: HttpRequest) -> bool:
-    """Whether the Host is one of `ALLOWED_HOSTS` in so many letters, which is soon seen."""
+def _has_allowed_host(request: HttpRequest) -> bool:
+    """Whether the Host is literally in `ALLOWED_HOSTS`: a fast check that spares Django's full one."""
     host, _, port = request.META.get("HTTP_HOST", "").partition(":")
     return host in settings.ALLOWED_HOSTS and (not port or port.isdecimal()) and not settings.USE_X_FORWARDED_HOST
 
 
 class Origins(CorsMiddleware):
-    """Answers browsers on pages of other origins, where there are any that may."""
+    """CORS headers, only where other origins are allowed at all."""
 
     def __call__(self, request: HttpRequest) -> Any:
         return super().__call__(request) if settings.CORS_ALLOWED_ORIGINS else self.get_response(request)
 
 
 class BrowserOnly:
-    """Leaves out what only pages need. A client of the API that sends no cookie has no session, and no use for one.
+    """Skips middleware that only pages need. A client of the API that sends no cookie has no session.
 
-    Of several that follow each other the first leaves out all.
+    Where several follow each other, the first one skips them all.
     """
 
     def __init__(self, get_response: Handler) -> None:

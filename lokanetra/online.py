@@ -1,10 +1,10 @@
-"""Migrations of full tables while others use them: on PostgreSQL no lock that stops payments is held for long.
+"""Migrations of large tables in use: on PostgreSQL no lock that stops payments is held for long.
 
-    operations = [SHORT_LOCKS, AddConstraint("wallet", CheckConstraint(...))]   # looks at new rows only
+    operations = [SHORT_LOCKS, AddConstraint("wallet", CheckConstraint(...))]   # checks new rows only
     operations = [ValidateConstraint("wallet", "wallet_..."), AddIndex("wallet", Index(...))]   # with atomic = False
 
-What waits for a lock holds up whoever comes behind it; after five seconds a migration gives up, and may be run again.
-SQLite has one writer and no such means: there these are the usual operations.
+A migration that waits for a lock blocks everything queued after it; it gives up after five seconds, and can be run
+again. SQLite has one writer and no such options: there these are the usual operations.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def is_postgresql(schema_editor: Any) -> bool:
 
 
 class AddConstraint(AddConstraintNotValid):
-    """A CHECK for rows written from now on; `ValidateConstraint`, in a migration of its own, looks at the others."""
+    """A CHECK for rows written from now on; `ValidateConstraint`, in a separate migration, checks the existing ones."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if is_postgresql(schema_editor):
@@ -38,7 +38,7 @@ class AddConstraint(AddConstraintNotValid):
 
 
 class ValidateConstraint(PostgreSQLValidateConstraint):
-    """Payments go on while it reads the table."""
+    """Payments continue while it reads the table."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if is_postgresql(schema_editor):
@@ -46,7 +46,7 @@ class ValidateConstraint(PostgreSQLValidateConstraint):
 
 
 class AddIndex(migrations.AddIndex):
-    """Payments go on while it is made. One that was left half made is made anew."""
+    """Payments continue while it is built. An unfinished index of an earlier attempt is dropped first."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if is_postgresql(schema_editor):

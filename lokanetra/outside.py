@@ -1,6 +1,6 @@
-"""Calls to servers of strangers. Their URLs, names, addresses and answers are all taken for hostile.
+"""Calls to untrusted servers. Their URLs, names, addresses and answers are all treated as hostile.
 
-One rule guards them all: the address that is connected to is the one that was checked.
+The central rule: the address that is connected to is the one that was checked.
 """
 
 import re
@@ -25,10 +25,10 @@ from lokanetra.addresses import Address
 from lokanetra.errors import Problem
 
 MAX_URL = 2000
-# Bytes of an answer that are read: enough for an error message. The rest is never taken from the wire.
+# Bytes of an answer that are read: enough for an error message. The rest is not received.
 MAX_ANSWER = 1024
 
-# What is read here is what is connected to: no second parser could see another host in it.
+# The host parsed here is the one that is connected to: no second parser could find another one.
 URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w-]{1,63}(?:\.[\w-]{1,63})*))"
@@ -36,10 +36,10 @@ URL = re.compile(
     r"(?P<target>(?:/[^?]*)?(?:\?.*)?)",
     re.ASCII,
 )
-# The last label of a host that resolvers take for an IPv4 address: 127.1, 0x7f.1, 2130706433.
+# The last label of a host that resolvers treat as an IPv4 address: 127.1, 0x7f.1, 2130706433.
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
-# No other block of IPv6 is global unicast: neither loopback, private and link-local, nor those with IPv4 inside.
+# The only global unicast block of IPv6: it has no loopback, private or link-local addresses, and none with IPv4 inside.
 GLOBAL_IPV6 = IPv6Network("2000::/3")
 # The rest of IANA's special-purpose registries.
 SPECIAL = [
@@ -48,16 +48,16 @@ SPECIAL = [
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
         *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
-        "168.63.129.16/32",  # public by its number, but inside Azure the host of each machine
+        "168.63.129.16/32",  # a public address, but inside Azure the host of each machine
         *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
     )
 ]
-# What a stranger's server, or the way to it, can do wrong.
+# What can go wrong in a call.
 FAULTS = (OSError, HTTPException, HTTPError, ValueError)
 
 
 class UrlNotAllowed(Problem):
-    """Raised when a URL leads, or could lead, to where strangers may not send us."""
+    """Raised when a URL leads, or could lead, to an address that is not allowed."""
 
     status_code = 400
     default_code = "url_not_allowed"
@@ -65,7 +65,7 @@ class UrlNotAllowed(Problem):
 
 
 class Answer(NamedTuple):
-    """`status` is None and `fault` says why where there was no answer; `text` is the beginning of its body."""
+    """Without an answer, `status` is None and `fault` says why. `text` is the beginning of the body."""
 
     status: int | None
     text: str
@@ -80,15 +80,15 @@ class Target(NamedTuple):
     path: str
 
 
-class Connected(NamedTuple):
-    """Where a socket leads, as `getaddrinfo` tells it."""
+class Endpoint(NamedTuple):
+    """Where a socket connects to, as returned by `getaddrinfo`."""
 
     family: int
     address: tuple[Any, ...]
 
 
 def check_url(url: str) -> None:
-    """Refuse what can be refused without asking anybody; the addresses of a name are checked when it is called.
+    """Refuse what can be refused without a DNS query; the addresses of a name are checked when it is called.
 
     Raises UrlNotAllowed.
     """
@@ -96,20 +96,20 @@ def check_url(url: str) -> None:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = 15.0) -> Answer:
-    """POST once, and be back within `timeout` seconds whatever the other side does; it makes nothing raise.
+    """POST once, and return within `timeout` seconds whatever the other side does. Never raises for its faults.
 
-    No redirect is followed, no proxy asked, nothing unpacked. Safe in any number of threads.
+    Follows no redirects, uses no proxy, and decompresses nothing. Safe in any number of threads.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     status, text, fault = None, "", ""
     try:
-        status, text = _exchange(_parse(url), body, headers, begun + timeout)
+        status, text = _exchange(_parse(url), body, headers, started + timeout)
     except UrlNotAllowed as refused:
         fault = str(refused.detail)
     except FAULTS as error:
-        fault = _told(error)
-    seconds = time.monotonic() - begun
-    if seconds >= timeout:  # what was shut in the middle can look like a short answer
+        fault = _describe(error)
+    seconds = time.monotonic() - started
+    if seconds >= timeout:  # a connection that was shut midway can look like a short answer
         status, text, fault = None, "", f"There was no whole answer within {timeout:g} seconds."
     return Answer(status, text, fault, seconds)
 
@@ -123,7 +123,7 @@ def _parse(url: str) -> Target:
     if not re.fullmatch(r"[!-~]*", url) or re.search(r'[\\<>"^`{|}]', url):
         raise UrlNotAllowed("Write the URL in printable ASCII without spaces and backslashes, other names as xn--...")
     if "#" in url:
-        raise UrlNotAllowed("The URL has a fragment (#), which no server gets to see.")
+        raise UrlNotAllowed("The URL has a fragment (#), which is never sent to a server.")
     if "@" in re.split("[/?]", url.partition("://")[2])[0]:
         raise UrlNotAllowed("The URL has a user name or a password in it.")
     if not (found := URL.fullmatch(url)):
@@ -145,7 +145,7 @@ def _checked(scheme: str, ipv6: str | None, name: str | None, port: str | None, 
 
 
 def _literal(host: str) -> Address | None:
-    """The address where the host is one by itself; a name has to be asked for."""
+    """The address if the host is one; None for a name, which has to be resolved."""
     last = host.rpartition(".")[2]
     if last == "localhost":
         return IPv4Address("127.0.0.1")
@@ -164,15 +164,15 @@ def _is_allowed(address: Address) -> bool:
     return unicast and not any(address in network for network in SPECIAL)
 
 
-# --- One exchange by one clock ---------------------------------------------------------------------------
+# --- One exchange with one deadline ----------------------------------------------------------------------
 
 
 def _exchange(target: Target, body: bytes, headers: Mapping[str, str], deadline: float) -> tuple[int, str]:
     own = {"User-Agent": "Lokanetra", "Accept-Encoding": "identity"}
     with (
         closing(_connect(_resolve(target, deadline), deadline)) as plain,
-        _given_up_at(deadline, plain),
-        closing(_over(plain, target)) as connection,
+        _shut_at(deadline, plain),
+        closing(_http_over(plain, target)) as connection,
     ):
         connection.request("POST", target.path, body, own | dict(headers), preload_content=False, decode_content=False)
         return _read(connection.getresponse())
@@ -184,28 +184,28 @@ def _read(response: HTTPResponse) -> tuple[int, str]:
     return response.status, begin.decode(errors="replace").replace("\0", "")
 
 
-def _resolve(target: Target, deadline: float) -> list[Connected]:
-    """The addresses of the host that are allowed. It is asked once: a second answer could be another."""
-    found = [Connected(family, address) for family, _, _, _, address in _asked(target, deadline)]
+def _resolve(target: Target, deadline: float) -> list[Endpoint]:
+    """The allowed addresses of the host. It is resolved once: a second answer could differ."""
+    found = [Endpoint(family, address) for family, _, _, _, address in _look_up(target, deadline)]
     allowed = [each for each in found if _is_allowed(ip_address(each.address[0]))]
     if not allowed:
         raise UrlNotAllowed("The name leads to no public address.")
     return allowed
 
 
-def _asked(target: Target, deadline: float) -> list[Any]:
-    """In a thread of its own, which is left behind when it takes too long: `getaddrinfo` knows no time-out."""
+def _look_up(target: Target, deadline: float) -> list[Any]:
+    """In a separate thread, which is abandoned when it takes too long: `getaddrinfo` has no time-out."""
     answers: SimpleQueue[Any] = SimpleQueue()
 
-    def ask() -> None:
+    def resolve() -> None:
         try:
             answers.put(socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM))
         except (OSError, ValueError) as error:
             answers.put(error)
 
-    Thread(target=ask, daemon=True).start()
+    Thread(target=resolve, daemon=True).start()
     try:
-        answer = answers.get(timeout=_left(deadline))
+        answer = answers.get(timeout=_remaining(deadline))
     except Empty:
         raise TimeoutError from None
     if isinstance(answer, Exception):
@@ -213,20 +213,20 @@ def _asked(target: Target, deadline: float) -> list[Any]:
     return answer
 
 
-def _connect(found: list[Connected], deadline: float) -> socket.socket:
-    """A socket to the first address that takes it; each gets its share of the time that is left."""
+def _connect(found: list[Endpoint], deadline: float) -> socket.socket:
+    """A socket to the first address that accepts; each gets its share of the remaining time."""
     *others, last = found
-    for number, where in enumerate(others):
+    for number, endpoint in enumerate(others):
         with suppress(OSError):
-            return _connect_to(where, _left(deadline) / (len(found) - number))
-    return _connect_to(last, _left(deadline))
+            return _connect_to(endpoint, _remaining(deadline) / (len(found) - number))
+    return _connect_to(last, _remaining(deadline))
 
 
-def _connect_to(where: Connected, seconds: float) -> socket.socket:
-    plain = socket.socket(where.family, socket.SOCK_STREAM)
+def _connect_to(endpoint: Endpoint, seconds: float) -> socket.socket:
+    plain = socket.socket(endpoint.family, socket.SOCK_STREAM)
     try:
         plain.settimeout(seconds)
-        plain.connect(where.address)
+        plain.connect(endpoint.address)
     except OSError:
         plain.close()
         raise
@@ -234,16 +234,16 @@ def _connect_to(where: Connected, seconds: float) -> socket.socket:
 
 
 @contextmanager
-def _given_up_at(deadline: float, plain: socket.socket) -> Iterator[None]:
-    """Shuts the connection then: a time-out of each read would begin anew with every byte that drips in."""
-    plain.settimeout(_left(deadline))
+def _shut_at(deadline: float, plain: socket.socket) -> Iterator[None]:
+    """Shuts the connection at the deadline: a time-out for each read would restart with every byte received."""
+    plain.settimeout(_remaining(deadline))
     with closing(plain.dup()) as same:  # TLS takes the first one over
 
         def shut() -> None:
             with suppress(OSError):
                 same.shutdown(socket.SHUT_RDWR)
 
-        timer = Timer(_left(deadline), shut)
+        timer = Timer(_remaining(deadline), shut)
         timer.daemon = True
         timer.start()
         try:
@@ -253,8 +253,8 @@ def _given_up_at(deadline: float, plain: socket.socket) -> Iterator[None]:
             timer.join()
 
 
-def _over(plain: socket.socket, target: Target) -> HTTPConnection:
-    """HTTP on this socket; certificate and `Host` are held to the name, whatever its address."""
+def _http_over(plain: socket.socket, target: Target) -> HTTPConnection:
+    """HTTP on this socket; certificate and `Host` use the name, whatever its address."""
     kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
     host = f"[{target.host}]" if ":" in target.host else target.host
     connection = kind(host, target.port, timeout=plain.gettimeout())
@@ -265,18 +265,18 @@ def _over(plain: socket.socket, target: Target) -> HTTPConnection:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The system's authorities, or those of `SSL_CERT_FILE`."""
+    """The system's certificate authorities, or those of `SSL_CERT_FILE`."""
     return ssl.create_default_context()
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"The certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

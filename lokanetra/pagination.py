@@ -1,5 +1,5 @@
-"""Pages: by keyset for histories that never end, by number (with a capped count) for staff who jump about, and by the
-last id that was seen for those who read on and on."""
+"""Pages: by keyset for long histories, by number (with a capped count) for staff lists, and by the last id that was
+seen for readers who follow a feed."""
 
 import hashlib
 import re
@@ -19,9 +19,9 @@ from lokanetra.parsers import JSONResponse
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
-# Counting ten million rows takes half a second, and nobody reads page five hundred.
+# Counting ten million rows takes half a second, and nobody opens page five hundred.
 MAX_ROWS = 10_000
-# Lists that had more rows than that within the last minute: to find it out again takes longer than the page does.
+# Lists that had more rows than that within the last minute: counting again takes longer than reading the page.
 too_long = LocMemCache("too long to count", {"TIMEOUT": 60})
 ORDER_AND_PAGE = ("page", "page_size", "ordering")
 
@@ -37,7 +37,7 @@ class KeysetPages:
     }
 
     def paginate_queryset(self, rows: Any, request: Request) -> list[Model]:
-        """Of a queryset, of a list of them, or of what has `sides` and knows its `newest` rows."""
+        """For a queryset, a list of them, or an object with `sides` and `newest`."""
         self.request = request
         size = page_size(request)
         direction, start = self._cursor()
@@ -81,9 +81,7 @@ class KeysetPages:
             found = CURSOR.fullmatch(urlsafe_b64decode(text).decode("ascii"))
         except ValueError:
             found = None
-        if (
-            found is None or encode_cursor(*found.groups()) != text
-        ):  # base64 is read whatever stands between its letters
+        if found is None or encode_cursor(*found.groups()) != text:  # base64 decoding ignores other characters
             raise ValidationError({"cursor": ["This is not one of our cursors."]})
         return found[1], int(found[2])
 
@@ -98,7 +96,7 @@ class KeysetPages:
 
 
 class FeedPages:
-    """Oldest-first pages by id, for a reader who goes on after the last one that he saw."""
+    """Oldest-first pages by id, for a reader who continues after the last id seen."""
 
     default_size, max_size, last_id = 100, 1000, 10**18 - 1
     parameters = {
@@ -164,7 +162,7 @@ class NumberedPages:
             too_long.add(name, True)
 
     def _name(self) -> str:
-        """What the list is, whichever page of it and in whichever order."""
+        """Identifies the list, whatever its page and order."""
         filters = sorted(item for item in self.request.query_params.lists() if item[0] not in ORDER_AND_PAGE)
         return hashlib.sha256(f"{self.request.path} {filters}".encode()).hexdigest()
 
@@ -177,8 +175,8 @@ class NumberedPages:
 
 
 def capped_count(rows: QuerySet, most: int) -> int:
-    """How many rows there are, up to so many."""
-    # Without a condition the index of the key is enough to count by, and that is in memory.
+    """The number of rows, at most `most`."""
+    # Without a condition the index of the primary key is enough, and that is in memory.
     found = rows.order_by() if rows.query.where else rows.order_by("-pk")
     return found.values("pk")[:most].count()
 

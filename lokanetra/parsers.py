@@ -1,4 +1,4 @@
-"""JSON as the contract reads and writes it: strict on the way in, one media type on the way out."""
+"""JSON in requests and answers: strict parsing, and one media type for answers."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class BodyTooLarge(exceptions.APIException):
 
 
 class JSONParser(BaseParser):
-    """One JSON object in UTF-8. Refuses what a lenient reader would guess at: duplicate keys, NaN, lone surrogates.
+    """One JSON object in UTF-8. Refuses what is ambiguous: duplicate keys, NaN, lone surrogates.
 
     A number with a decimal point becomes a `Decimal`, digit for digit.
     """
@@ -49,11 +49,11 @@ class JSONParser(BaseParser):
                 parse_constant=_refuse_constant,
                 object_pairs_hook=_without_duplicates,
             )
-            if rb"\u" in raw:  # nothing else brings half a pair of surrogates in
+            if rb"\u" in raw:  # only such an escape can be a lone surrogate
                 json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")
         except RecursionError:
             raise exceptions.ParseError("The JSON is nested too deeply.") from None
-        except ValueError as error:  # JSON, UTF-8 and surrogate errors, and integers of absurd length
+        except ValueError as error:  # JSON, UTF-8 and surrogate errors, and integers that are too long
             raise exceptions.ParseError(f"The body is not valid JSON: {_first_line(error)}") from None
         if not isinstance(data, dict):
             raise exceptions.ParseError("The body must be a JSON object.")
@@ -74,7 +74,7 @@ class ProblemRenderer(JSONRenderer):
 
 
 class JSONResponse(HttpResponse):
-    """An answer of the API. `data` is what it says before it became JSON; None is an answer without a body."""
+    """An answer of the API. `data` is the content before it became JSON; None means no body."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class JSONResponse(HttpResponse):
 
 
 def body_of(request: Request) -> dict[str, Any]:
-    """What the request brings; nothing where it has no body. Raises ParseError, UnsupportedMediaType, BodyTooLarge."""
+    """The fields of the request; empty without a body. Raises ParseError, UnsupportedMediaType, BodyTooLarge."""
     if request.META.get("CONTENT_LENGTH", "0") in ("", "0"):
         return {}
     given = (request.content_type or "").partition(";")[0].strip().lower()
@@ -111,8 +111,8 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class Text(serializers.CharField):
-    """A JSON string, and nothing that could be made into one; one line that people can read, unless another rule, or
-    none, is named."""
+    """A JSON string, without conversion from other types; one line of visible characters, unless another `rule`, or
+    None, is given."""
 
     def __init__(self, *, rule: Callable[[str], None] | None = texts.one_line, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -128,7 +128,7 @@ class Text(serializers.CharField):
 
 
 class TrueOrFalse(serializers.BooleanField):
-    """A JSON boolean, and nothing that could be taken for one."""
+    """A JSON boolean, without conversion from other types."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -137,7 +137,7 @@ class TrueOrFalse(serializers.BooleanField):
 
 
 class WholeNumber(serializers.IntegerField):
-    """A JSON number without a fraction, and nothing that could be made into one."""
+    """A JSON number without a fraction, without conversion from other types."""
 
     def to_internal_value(self, data: Any) -> int:
         if not isinstance(data, int) or isinstance(data, bool):
@@ -146,7 +146,7 @@ class WholeNumber(serializers.IntegerField):
 
 
 class UTCDateTimeField(serializers.DateTimeField):
-    """A time as the contract writes it, in UTC, whatever `TIME_ZONE` is."""
+    """A time in UTC, whatever `TIME_ZONE` is."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(default_timezone=UTC, **kwargs)
@@ -157,7 +157,7 @@ class UTCDateTimeField(serializers.DateTimeField):
 
 
 class Past(serializers.Field):
-    """A moment that has come: a time, or the end of a day, which for today is now."""
+    """A moment that is not in the future: a time, or the end of a day, which for today is now."""
 
     default_error_messages = {
         "invalid": "Write a date (2026-01-31) or a time (2026-01-31T09:30:00Z).",
@@ -176,16 +176,16 @@ class Past(serializers.Field):
 
 
 class Day(serializers.Field):
-    """A day, as 2026-01-31."""
+    """A day, such as 2026-01-31."""
 
     swagger: ClassVar[dict[str, str]] = {"format": "date"}
 
     default_error_messages = {"invalid": "Write a date (2026-01-31)."}
-    named = staticmethod(days.parse_day)
+    parse = staticmethod(days.parse_day)
 
     def to_internal_value(self, data: str) -> date:
         try:
-            return self.named(data)
+            return self.parse(data)
         except ValueError:
             self.fail("invalid")
 
@@ -194,12 +194,12 @@ class Day(serializers.Field):
 
 
 class Month(Day):
-    """A month, as 2026-01."""
+    """A month, such as 2026-01."""
 
     swagger: ClassVar[dict[str, str]] = {}
 
     default_error_messages = {"invalid": "Write a month (2026-01)."}
-    named = staticmethod(days.parse_month)
+    parse = staticmethod(days.parse_month)
 
 
 def _exact(literal: str) -> Decimal | float:

@@ -1,4 +1,4 @@
-"""How many of what, as people say it: for commands and pages that speak to them."""
+"""Counts with their nouns and verbs, for the texts of commands and pages."""
 
 from django.template.defaultfilters import pluralize
 
@@ -8,6 +8,6 @@ def how_many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{pluralize(count)}"
 
 
-def verb(count: int, of_one: str, of_many: str) -> str:
-    """What so many do: `has` or `have`."""
-    return of_one if count == 1 else of_many
+def verb(count: int, singular: str, plural: str) -> str:
+    """The form of the verb, such as `has` or `have`."""
+    return singular if count == 1 else plural

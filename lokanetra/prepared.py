@@ -1,5 +1,4 @@
-"""Queries of the hot path: Django's, but compiled once per process. Compiling one takes longer than the database needs
-to answer it."""
+"""Queries of the hot path: Django's, but compiled once per process. Compiling a query takes longer than running it."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, cached_property
@@ -16,7 +15,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class Placeholder(Expression):
-    """A place in a query for a value that each call brings: an integer, a text or a truth, as the database takes it."""
+    """A place in a query for a value that each call passes: an integer, text or boolean, as the database takes it."""
 
     def __init__(self, name: str, field: models.Field | None = None) -> None:
         super().__init__(output_field=field or models.Field())
@@ -27,35 +26,35 @@ class Placeholder(Expression):
 
 
 class FastModel(models.Model):
-    """A model whose rows become objects in a third of the time: without signals, and without asking each field."""
+    """A model whose rows become objects in a third of the time: without signals, and without a call for each field."""
 
     class Meta:
         abstract = True
 
     @classmethod
     def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:  # type: ignore[override]
-        read = cls.__new__(cls)
-        read.__dict__.update(zip(field_names, values, strict=True))
-        read._state = ModelState()
-        read._state.adding, read._state.db = False, db
-        return read
+        row = cls.__new__(cls)
+        row.__dict__.update(zip(field_names, values, strict=True))
+        row._state = ModelState()
+        row._state.adding, row._state.db = False, db
+        return row
 
     @classmethod
     def build(cls, **values: Any) -> Self:
-        """A new object, not yet in the database, of values for all its fields: for a relation the object, or None."""
-        made = cls.__new__(cls)
-        made._state = ModelState()
+        """A new object, not yet in the database, with values for all its fields: an object or None for a relation."""
+        row = cls.__new__(cls)
+        row._state = ModelState()
         for name, value in values.items():
             if isinstance(value, models.Model):
-                made._state.fields_cache[name] = value
-                made.__dict__[f"{name}_id"] = value.pk
+                row._state.fields_cache[name] = value
+                row.__dict__[f"{name}_id"] = value.pk
             else:
-                made.__dict__[cls._meta.get_field(name).attname] = value  # type: ignore[union-attr]
-        return made
+                row.__dict__[cls._meta.get_field(name).attname] = value  # type: ignore[union-attr]
+        return row
 
 
 class Prepared(Generic[Row]):
-    """A queryset with slots, to be called with their values. Gives what evaluating it would, in a list.
+    """A queryset with placeholders, called with their values. Returns what evaluating it would, as a list.
 
     newest = Prepared(lambda: Wallet.objects.filter(user=Placeholder("user_id")).order_by("-pk"))
     newest(user_id=7)
@@ -107,8 +106,7 @@ def _insertion(model: type[models.Model]) -> tuple[str, list[Any]]:
 
 
 def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
-    """All rows that a statement gives. Outside a transaction it only reads, and is read once more where the connection
-    was at fault."""
+    """All rows of a statement. Outside a transaction it must only read: it is run again if the connection failed."""
     try:
         return _rows_of(sql, params)
     except Error as fault:
@@ -118,16 +116,16 @@ def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
 
 
 def _rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
-    used: Any = connections[DEFAULT_DB_ALIAS]
-    if hasattr(used, "rows_of"):
-        return used.rows_of(sql, params)
-    cursor = used.cursor()
+    current: Any = connections[DEFAULT_DB_ALIAS]
+    if hasattr(current, "rows_of"):
+        return current.rows_of(sql, params)
+    cursor = current.cursor()
     cursor.execute(sql, params)
     return cursor.fetchall()
 
 
 class Compiled:
-    """A statement, and what makes objects of its rows: as Django's own iteration over a queryset does it."""
+    """A statement, and the conversion of its rows to objects, as in Django's own iteration over a queryset."""
 
     def __init__(self, compiler: Any) -> None:
         self.compiler = compiler
@@ -145,9 +143,9 @@ class Compiled:
         return [self._object(row) for row in converted]
 
     def _object(self, row: Any) -> Any:
-        found = self.model.from_db(DEFAULT_DB_ALIAS, self.names, row[self.own])
+        result = self.model.from_db(DEFAULT_DB_ALIAS, self.names, row[self.own])
         for name, column in self.annotations.items():
-            setattr(found, name, row[column])
+            setattr(result, name, row[column])
         for populator in self.populators:
-            populator.populate(row, found)
-        return found
+            populator.populate(row, result)
+        return result

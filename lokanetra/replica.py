@@ -1,9 +1,9 @@
-"""Reads that may be seconds old are made on a replica, where there is one that is there and not late.
+"""Reads that may be seconds old go to a replica, where there is one that is available and not late.
 
     read = Reader()
     rows = read(lambda: list(Transaction.objects.newest_first()[:100]))
 
-What moves money, decides, or shows people their own balance and history reads the primary.
+Whatever moves money, makes decisions, or shows people their own balance and history reads from the primary.
 """
 
 import logging
@@ -25,33 +25,33 @@ logger = logging.getLogger("lokanetra.replica")
 
 Result = TypeVar("Result")
 
-# Seconds between two looks at it, for how long one counts, and before the log tells again that it is not used.
+# Seconds between two checks of it, for how long a check is valid, and between two log lines that it is not used.
 EVERY, COUNTS_FOR, LOG_AGAIN = 1.0, 3.0, 60.0
-# Seconds for an answer. It is used for what takes less, and the primary can still be asked.
+# Seconds for an answer. Longer work is not sent to it, and the primary can still be asked.
 ANSWER_TIMEOUT = 5.0
 
-# How far each has come, as the number of bytes of the log ahead of the ledger and all else.
+# How much each has written or replayed, as a position in the write-ahead log.
 WRITTEN = "SELECT pg_current_wal_lsn() - '0/0'"
 REPLAYED = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() - '0/0'"
 
 
 class Reader:
-    """Calls what reads, on the replica if it may be used, and else on the primary.
+    """Runs reads on the replica if it may be used, otherwise on the primary.
 
-    A reader that once was on the primary stays there: of rows that it read on, a replica may not have those between.
+    A reader that has used the primary stays there: the replica may lack rows that it has already seen.
     """
 
     def __init__(self) -> None:
         self.on_replica = REPLICA in settings.DATABASES
 
     def __call__(self, work: Callable[[], Result]) -> Result:
-        """What `work` returns. It is called again on the primary where the replica fails, so it changes nothing, and it
-        reads all that it needs before it returns."""
+        """The result of `work`, which is called again on the primary if the replica fails. So it must change nothing,
+        and read everything that it needs before it returns."""
         in_transaction = connections[DEFAULT_DB_ALIAS].in_atomic_block
         self.on_replica = self.on_replica and not in_transaction and monitor.is_fresh()
         if self.on_replica:
             try:
-                with _in_its_place():
+                with _replica_as_default():
                     return work()
             except Error as fault:
                 if not (database.is_away(fault) or database.is_conflict(fault)):
@@ -62,16 +62,16 @@ class Reader:
 
 
 class Monitor:
-    """Knows whether the replica may be used: a thread looks every second, so that no request waits to find out.
+    """Knows whether the replica may be used: a thread checks every second, so that no request has to wait.
 
-    How late it is follows from what the primary had written when: a replica that has replayed what was written four
-    seconds ago is at most four seconds late. One that lost its primary is found out too, whatever it says of itself.
+    The lag is measured by the primary's past positions: a replica that has replayed what was written four seconds ago
+    is at most four seconds late. This also detects a replica that lost its primary, whatever it reports itself.
     """
 
     def __init__(self) -> None:
         self.starting = Lock()
         self.is_running = False
-        # When the primary had written how much, the newest first.
+        # Times and positions of the primary, the newest first.
         self.written: deque[tuple[float, int]] = deque(maxlen=600)
         self.fresh_at = self.logged_at = float("-inf")
 
@@ -81,7 +81,7 @@ class Monitor:
         return monotonic() - self.fresh_at < COUNTS_FOR
 
     def mark_unusable(self, reason: object) -> None:
-        """Use it no more until the next look that finds nothing wrong. Told once a minute."""
+        """Stop using it until the next successful check. Logged once a minute."""
         self.fresh_at = float("-inf")
         if monotonic() - self.logged_at >= LOG_AGAIN:
             self.logged_at = monotonic()
@@ -90,12 +90,12 @@ class Monitor:
     def check(self) -> None:
         now = monotonic()
         try:
-            trouble = self._trouble(now)
-        except Exception as fault:  # noqa: BLE001  (whatever it is, there is the primary)
-            trouble = str(fault) or type(fault).__name__
+            reason = self._unusable_reason(now)
+        except Exception as fault:  # noqa: BLE001  (whatever it is, the primary can be used)
+            reason = str(fault) or type(fault).__name__
             connections.close_all()
-        if trouble:
-            self.mark_unusable(trouble)
+        if reason:
+            self.mark_unusable(reason)
             return
         if self.fresh_at == self.logged_at == float("-inf"):
             logger.info("the replica is used")
@@ -103,26 +103,25 @@ class Monitor:
             logger.info("the replica is used again")
         self.fresh_at = now
 
-    def _trouble(self, now: float) -> str | None:
-        """Why it may not be used."""
-        (written,) = _asked(DEFAULT_DB_ALIAS, WRITTEN)
+    def _unusable_reason(self, now: float) -> str | None:
+        (written,) = _query(DEFAULT_DB_ALIAS, WRITTEN)
         self.written.appendleft((now, written))
-        is_replica, replayed = _asked(REPLICA, REPLAYED)
+        is_replica, replayed = _query(REPLICA, REPLAYED)
         if not is_replica or replayed is None:
-            return "it is no replica, or not any more"
+            return "it is not a replica, or no longer one"
         reached = next((at for at, end in self.written if end <= replayed), float("-inf"))
         most = settings.REPLICA_MAX_LAG
         return f"it is more than {most} s late" if now - reached > most else None
 
     def _start(self) -> None:
-        """In a process that asks. The first to ask waits for the first look."""
+        """Only in processes that use it. The first caller waits for the first check."""
         with self.starting:
             if not self.is_running:
                 self.check()
-                Thread(target=self._keep_looking, name=REPLICA, daemon=True).start()
+                Thread(target=self._keep_checking, name=REPLICA, daemon=True).start()
                 self.is_running = True
 
-    def _keep_looking(self) -> None:
+    def _keep_checking(self) -> None:
         while True:
             sleep(EVERY)
             self.check()
@@ -131,19 +130,19 @@ class Monitor:
 monitor = Monitor()
 
 
-def _asked(alias: str, query: str) -> tuple:
-    """The one row of it, soon or not at all."""
-    asked: Any = connections[alias]
-    asked.close_if_unusable_or_obsolete()
-    asked.probe_timeout = PROBE_TIMEOUT
-    with asked.cursor() as cursor:
+def _query(alias: str, query: str) -> tuple:
+    """The only row of the query, with a short time-out."""
+    connection: Any = connections[alias]
+    connection.close_if_unusable_or_obsolete()
+    connection.probe_timeout = PROBE_TIMEOUT
+    with connection.cursor() as cursor:
         cursor.execute(query)
         return cursor.fetchone()
 
 
 @contextmanager
-def _in_its_place() -> Iterator[None]:
-    """Within, this thread's connection is one to the replica: with it every query goes there, however it is made."""
+def _replica_as_default() -> Iterator[None]:
+    """Inside it, this thread's default connection is one to the replica, so that every query goes there."""
     primary: Any = connections[DEFAULT_DB_ALIAS]
     if primary.replica is None:
         primary.replica = _new_connection(primary.patient)
@@ -156,9 +155,9 @@ def _in_its_place() -> Iterator[None]:
 
 
 def _new_connection(patient: bool) -> Any:
-    """It lives as long as that to the primary which it stands beside, and is used by the same thread."""
-    made: Any = connections.create_connection(REPLICA)
-    made.inc_thread_sharing()
-    made.alias = DEFAULT_DB_ALIAS  # rows that it reads are changed on the primary, if at all
-    made.patient, made.answer_timeout = patient, ANSWER_TIMEOUT
-    return made
+    """Lives as long as the thread's connection to the primary, and is used by the same thread."""
+    connection: Any = connections.create_connection(REPLICA)
+    connection.inc_thread_sharing()
+    connection.alias = DEFAULT_DB_ALIAS  # rows read from it are saved on the primary, if at all
+    connection.patient, connection.answer_timeout = patient, ANSWER_TIMEOUT
+    return connection

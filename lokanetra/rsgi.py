@@ -1,7 +1,7 @@
 """The application as the production server runs it.
 
-An event loop does what waits for clients: it reads a request whole before anybody works on it, and sends the answer.
-A few threads do the work, each with a slot (`slots.py`). What must answer whatever happens has slots of its own.
+An event loop does what waits for clients: it reads a whole request before it is processed, and sends the answer.
+A few threads do the work, each with a slot (`slots.py`). Health checks, which must always be answered, have their own.
 """
 
 import asyncio
@@ -33,28 +33,29 @@ from lokanetra.slots import Busy, Slots, Threads
 
 logger = logging.getLogger("lokanetra.requests")
 
-# With a connection to the database each. Apart, so that payments that wait for a lock keep no balance waiting, and long
-# lists no payment. More would take turns at the interpreter instead.
+# Each with a database connection. Separate, so that payments that wait for a lock do not delay reads, and long lists
+# do not delay payments. More would only compete for the interpreter.
 WRITE_SLOTS, READ_SLOTS = 4, 3
-# Without one, for static files; and one for each health check, so that nothing else keeps it waiting.
+# Without a connection, for static files; and one for each health check, so that nothing else delays it.
 FILE_SLOTS, HEALTH_SLOTS = 2, 1
-# Seconds. Who asks `/readyz` is told after both that the database does not answer.
-READY = {"patience": 0.3, "deadline": 1.5}
+# Seconds. After both, `/readyz` answers that the database does not answer.
+READY = {"timeout": 0.3, "deadline": 1.5}
 
-# Seconds for a body to arrive, and how many bodies may be on their way at once.
+# Seconds for a body to arrive, and how many bodies may be arriving at once.
 BODY_DEADLINE = 10.0
-MOST_BODIES = 512
-# Bytes. No request of ours has as many. So many more are read, for some seconds, for who still sends hears no refusal.
-LONGEST_BODY, LONGEST_READ, DRAIN_DEADLINE = 256 * 1024, 2_500_000, 1.0
+MAX_BODIES = 512
+# Bytes. No valid request has as many. More are read for some seconds, because a client that still sends does not see
+# the refusal.
+MAX_BODY, MAX_READ, DRAIN_DEADLINE = 256 * 1024, 2_500_000, 1.0
 
-# Seconds. A file that ended where no slot was free would pass for a whole one.
-PATIENCE_OF_FILES = 3600.0
+# Seconds. A file that was cut off for lack of a slot would look complete.
+FILE_TIMEOUT = 3600.0
 
 Headers = list[tuple[str, str]]
 
 
 class BadBody(Exception):
-    """Raised for a body that is not worked on; `status` says why."""
+    """Raised for a body that is refused; `status` says why."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -64,8 +65,8 @@ SLOW, LONG, CUT_OFF = 408, 413, 400
 
 
 class Bodies:
-    """Reads bodies. When too many are on their way, the one that has been for longest makes room: clients that send
-    slowly, however many they are, keep nobody out who sends at once."""
+    """Reads bodies. When too many are arriving, the oldest is dropped: clients that send slowly, however many they are,
+    cannot keep others out."""
 
     def __init__(self) -> None:
         self.deadlines: dict[asyncio.Timeout, None] = {}
@@ -75,12 +76,12 @@ class Bodies:
         length = scope.headers.get("content-length")
         if length == "0" or (length is None and "transfer-encoding" not in scope.headers):
             return b""
-        if length and int(length) > LONGEST_BODY:
-            await self._in_time(_beginning(protocol), DRAIN_DEADLINE, LONG)
+        if length and int(length) > MAX_BODY:
+            await self._in_time(_read_limited(protocol), DRAIN_DEADLINE, LONG)
             raise BadBody(LONG)
-        return await self._in_time(protocol() if length else _beginning(protocol), BODY_DEADLINE, SLOW)
+        return await self._in_time(protocol() if length else _read_limited(protocol), BODY_DEADLINE, SLOW)
 
-    async def _in_time(self, body: Awaitable[bytes], seconds: float, otherwise: int) -> bytes:
+    async def _in_time(self, body: Awaitable[bytes], seconds: float, status: int) -> bytes:
         self._make_room()
         deadline = asyncio.timeout(seconds)
         self.deadlines[deadline] = None
@@ -88,29 +89,29 @@ class Bodies:
             async with deadline:
                 return await body
         except TimeoutError:
-            raise BadBody(otherwise) from None
+            raise BadBody(status) from None
         except ProtocolClosed:
             raise BadBody(CUT_OFF) from None
         finally:
             self.deadlines.pop(deadline, None)
 
     def _make_room(self) -> None:
-        if len(self.deadlines) >= MOST_BODIES:
+        if len(self.deadlines) >= MAX_BODIES:
             oldest = next(iter(self.deadlines))
             del self.deadlines[oldest]
             oldest.reschedule(asyncio.get_running_loop().time())
 
 
-async def _beginning(protocol: Any) -> bytes:
-    """A body of unknown length, or of one that is too long. Raises BadBody when it is."""
+async def _read_limited(protocol: Any) -> bytes:
+    """A body of unknown or excessive length. Raises BadBody when it is too long."""
     body, size = bytearray(), 0
     async for part in protocol:
         size += len(part)
-        if size <= LONGEST_BODY:
+        if size <= MAX_BODY:
             body += part
-        elif size > LONGEST_READ:
+        elif size > MAX_READ:
             break
-    if size > LONGEST_BODY:
+    if size > MAX_BODY:
         raise BadBody(LONG)
     return bytes(body)
 
@@ -124,12 +125,12 @@ class Answer:
 
 
 class Parts:
-    """A streamed answer. Each part is made like a request of its own, and two of them may get different connections:
-    no part may leave a cursor or a transaction to the next."""
+    """A streamed answer. Each part is generated like a separate request, and may get another connection: no part may
+    leave a cursor or a transaction open for the next."""
 
     def __init__(self, response: StreamingHttpResponse) -> None:
         self.response, self.parts = response, iter(response)
-        self.context = copy_context()  # the log lines of all parts carry the id of their request
+        self.context = copy_context()  # the log lines of all parts have the id of their request
 
     def next(self) -> bytes | None:
         return self.context.run(next, self.parts, None)
@@ -139,8 +140,8 @@ class Parts:
 
 
 class Handler(WSGIHandler):
-    """Django's, as a server calls it that looks after connections itself (`slots.py`): the signals at both ends of a
-    request, by which Django does, are not sent."""
+    """Django's handler, without the signals at both ends of a request, by which Django manages connections: `slots.py`
+    manages them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ class Handler(WSGIHandler):
         return self.get_response(self.request_class(environ))
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Paths that are one endpoint each are looked for once. There are as many as routes without parameters."""
+        """Paths without parameters are resolved once. There are only as many as such routes."""
         match = self.matches.get(request.path_info)
         if match is None:
             match = super().resolve_request(request)
@@ -161,9 +162,9 @@ class Handler(WSGIHandler):
 
 
 class Application:
-    """What granian calls, in a process that has loaded it but opened nothing.
+    """The entry point for granian. Loading it opens no connection, so that processes can be forked afterwards.
 
-    While it is draining every answer closes its connection, and it is not ready: nobody should send more.
+    While it is draining, every answer closes its connection and `/readyz` answers 503, so that clients go elsewhere.
     """
 
     is_draining = False
@@ -183,16 +184,16 @@ class Application:
         self.files = Slots(loop, threads, FILE_SLOTS, connected=False)
         self.alive = Slots(loop, threads, HEALTH_SLOTS, connected=False)
         self.ready = Slots(loop, threads, HEALTH_SLOTS)
-        self.watched = Slots(loop, threads, HEALTH_SLOTS, connected=False)
+        self.metrics = Slots(loop, threads, HEALTH_SLOTS, connected=False)
         if metrics.enabled():
-            self._tell_slots(loop)
+            self._report_slots(loop)
 
-    def _tell_slots(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Every second: to count each time that one is taken would cost more."""
+    def _report_slots(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Every second: counting each acquired slot would cost more."""
         for kind, slots in {"write": self.writes, "read": self.reads, "file": self.files}.items():
             metrics.slots.labels(kind, "busy").set(slots.count - len(slots.free))
             metrics.slots.labels(kind, "waited_for").set(len(slots.waiting))
-        loop.call_later(1.0, self._tell_slots, loop)
+        loop.call_later(1.0, self._report_slots, loop)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         answer = await self._answer(scope, protocol)
@@ -223,7 +224,7 @@ class Application:
         if path == "/healthz":
             return self.alive, {}
         if path == "/metrics":
-            return self.watched, {}
+            return self.metrics, {}
         if path.startswith(settings.STATIC_URL):
             return self.files, {}
         return (self.reads if scope.method in ("GET", "HEAD") else self.writes), {}
@@ -242,13 +243,13 @@ class Application:
         return answer
 
     async def _stream(self, protocol: Any, answer: Answer, parts: Parts) -> None:
-        """Send parts as the client takes them. Between two of them nothing is held."""
+        """Send parts as the client reads them. No slot is held between two parts."""
         transport = protocol.response_stream(answer.status, answer.headers)
         try:
-            while (part := await self.reads.run(parts.next, patience=PATIENCE_OF_FILES)) is not None:
+            while (part := await self.reads.run(parts.next, timeout=FILE_TIMEOUT)) is not None:
                 await transport.send_bytes(part)
         finally:
-            await self.reads.run(parts.close, patience=PATIENCE_OF_FILES)
+            await self.reads.run(parts.close, timeout=FILE_TIMEOUT)
 
 
 def _load_what_requests_need() -> None:
@@ -260,11 +261,11 @@ def _load_what_requests_need() -> None:
 
 def _headers(response: HttpResponseBase) -> Headers:
     cookies = [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
-    return [*response.headers._store.values(), *cookies]  # to look each one up takes longer
+    return [*response.headers._store.values(), *cookies]  # looking each one up would take longer
 
 
 def environ_of(scope: Any, body: bytes) -> dict[str, Any]:
-    """The request as WSGI has it. A header with an underscore in its name never passes for the one with a hyphen."""
+    """The request as a WSGI environ. A header with an underscore is never confused with the one with a hyphen."""
     host, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -290,26 +291,26 @@ def environ_of(scope: Any, body: bytes) -> dict[str, Any]:
 
 
 def _headers_of(headers: Any) -> dict[str, str]:
-    """One that is not ASCII is there, and empty; those of one name are joined."""
-    found = dict.fromkeys(map(_name_of, headers.keys()), "")
+    """A value that is not ASCII is kept as an empty one; headers of one name are joined."""
+    found = dict.fromkeys(map(_wsgi_name, headers.keys()), "")
     for header, value in headers.items():
-        name = _name_of(header)
+        name = _wsgi_name(header)
         found[name] = f"{found[name]},{value}" if found[name] else value
     return found
 
 
-def _name_of(header: str) -> str:
+def _wsgi_name(header: str) -> str:
     return f"HTTP_{header.replace('_', '__').replace('-', '_').upper()}"
 
 
 def _as_latin(text: str) -> str:
-    """WSGI has the bytes of a text as characters."""
+    """WSGI passes the bytes of a text as Latin-1 characters."""
     return text if text.isascii() else text.encode().decode("latin-1")
 
 
 def refusal(scope: Any, status: int) -> Answer:
-    """A problem that is answered before Django sees the request."""
-    logger.warning("%s %s: refused before it was worked on", scope.method, status)
+    """A problem as the answer to a request that Django does not see."""
+    logger.warning("%s %s: refused before it was processed", scope.method, status)
     metrics.count_refusal(status)
     headers = {
         "Content-Type": ProblemRenderer.media_type,

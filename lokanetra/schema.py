@@ -1,4 +1,4 @@
-"""What Swagger says: derived from each endpoint's contract, docstring and serializers, so that it cannot disagree."""
+"""The Swagger documentation, derived from each endpoint's contract, docstring and serializers, so that they agree."""
 
 import inspect
 from collections import defaultdict
@@ -32,27 +32,26 @@ INFO = openapi.Info(
         f"""
         Log in with a one-time password, own a wallet, and credit, debit, transfer, hold, request and refund money.
 
-        1. `POST /auth/send-otp/` sends a code to a phone; `POST /auth/verify-otp/` answers it with an access token.
+        1. `POST /auth/send-otp/` sends a code to a phone; `POST /auth/verify-otp/` exchanges it for an access token.
         2. Press **Authorize** and write `Bearer <access>`.
         3. Money is a decimal string with two places, such as `"150.50"`; times are in UTC. A date
-           that stands alone, and a time without a zone, is one of {settings.TIME_ZONE}.
+           alone, and a time without a zone, is in {settings.TIME_ZONE}.
         4. Send an `Idempotency-Key` with each payment, hold, request and refund: repeated, it is done once. A key
-           stands for one request of its user, whichever call it was.
-        5. `POST /wallet/holds/` sets money aside for a payee, who captures it, at once or in parts, or voids it; at
-           its time it is over by itself.
-        6. `POST /wallet/requests/` asks another for money, who pays or declines.
-        7. What a transfer brought can be given back, whole or in parts: `POST /transactions/{{id}}/refund/`.
-        8. `GET /wallet/limits/` shows what the wallet may still pay and take; `GET /transactions/statement/` what it
-           held and did in a month.
-        9. Programs of staff follow what changes by `GET /transactions/events/`, or have it sent to webhooks.
+           belongs to one request of its user, over all calls.
+        5. `POST /wallet/holds/` sets money aside for a payee, who captures it, in full or in parts, or voids it; it
+           expires by itself.
+        6. `POST /wallet/requests/` asks another user for money, who pays or declines.
+        7. A received transfer can be refunded, in full or in parts: `POST /transactions/{{id}}/refund/`.
+        8. `GET /wallet/limits/` shows what the wallet may still pay and receive; `GET /transactions/statement/` its
+           balances and transactions in a month.
+        9. Programs of staff follow changes by `GET /transactions/events/`, or receive them by webhooks.
 
         Errors are problem details (RFC 9457); `code` is stable, `detail` is for people.
         """
     ),
 )
 
-# What a field looks like: by the call and its name, by its serializer and its name, or by its name alone, which then
-# means the same thing everywhere.
+# Examples of fields: by call and name, by serializer and name, or by name alone where it means the same everywhere.
 EXAMPLES: dict[str, Any] = {
     "access": "eyJhbGciOiJIUzI1NiJ9.access.signature",
     "amount": "150.50",
@@ -144,7 +143,7 @@ EXAMPLES: dict[str, Any] = {
     "user": "user_9999999999",
     "username": "user_9999999999",
     "webhook": 2,
-    # Where a name means something else.
+    # Names that mean something else in one serializer.
     "BrokenLimit.name": "monthly_out",
     "Delivery.id": 271,
     "Delivery.status": "DELIVERED",
@@ -183,9 +182,9 @@ EXAMPLES: dict[str, Any] = {
     "Wallet.status": "ACTIVE",
     "Balance.status": "ACTIVE",
     "Webhook.id": 2,
-    # What a list is made of.
+    # The items of a list.
     "ListField.": "transaction.created",
-    # What a call answers that another with the same serializer does not.
+    # Answers of a call that differ from others with the same serializer.
     "cancel.closed_at": "2026-01-31T12:00:00Z",
     "cancel.status": "CANCELLED",
     "capture.amount": "60.00",
@@ -239,15 +238,15 @@ EXAMPLES: dict[str, Any] = {
     "void.status": "VOIDED",
 }
 
-# What an answer has in some cases alone.
+# Fields that an answer has only in some cases.
 ONLY_SOMETIMES = ("count_is_exact", "at")
 
-# DRF's names for two of its errors are not ours.
+# Our codes for two of DRF's errors.
 CODES = {"invalid": "validation_error", "error": "server_error"}
 
 
 class BrokenLimitSerializer(serializers.Serializer):
-    """What `limits.Limit.data` tells."""
+    """The fields of `limits.Limit.data`."""
 
     name = serializers.ChoiceField(choices=NAMES)
     limit = QuantityField()
@@ -262,16 +261,16 @@ class ProblemSerializer(serializers.Serializer):
     detail = serializers.CharField()
     code = serializers.CharField()
     errors = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="Of a `validation_error`."
+        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="For `validation_error`."
     )
-    limit = BrokenLimitSerializer(required=False, help_text="Of a `limit_exceeded`.")
+    limit = BrokenLimitSerializer(required=False, help_text="For `limit_exceeded`.")
 
     class Meta:
         ref_name = "Problem"
 
 
 class ExampleInspector(FieldInspector):
-    """Gives each property its example, and what its field says of itself: its pattern, or one of several types."""
+    """Adds to each property its example, and the attributes that its field declares: a pattern, or several types."""
 
     def process_result(self, result: Any, method_name: str, obj: Any, **kwargs: Any) -> Any:
         if isinstance(result, openapi.Schema) and (name := example_name(obj)):
@@ -285,14 +284,14 @@ class ExampleInspector(FieldInspector):
 
 
 class AnswerInspector(FieldInspector):
-    """What an answer always has is required of it: serializers know that of bodies alone, which are other classes."""
+    """Marks the fields that an answer always has as required: serializers know only what bodies require."""
 
     def process_result(self, result: Any, method_name: str, obj: Any, **kwargs: Any) -> Any:
         if isinstance(result, openapi.SchemaRef) and not self._is_body(obj):
             schema = openapi.resolve_ref(result, self.components)
             schema["required"] = always_there(obj)
             for shown in schema["properties"].values():
-                shown.pop("readOnly", None)  # as all of it is
+                shown.pop("readOnly", None)  # the whole answer is
         return result
 
     def _is_body(self, serializer: Any) -> bool:
@@ -300,7 +299,7 @@ class AnswerInspector(FieldInspector):
 
 
 class EndpointSchema(SwaggerAutoSchema):
-    """One operation, as its contract has it."""
+    """One operation, from its contract."""
 
     field_inspectors = [AnswerInspector, ExampleInspector, *SwaggerAutoSchema.field_inspectors]
 
@@ -327,7 +326,7 @@ class EndpointSchema(SwaggerAutoSchema):
         return [JSONParser.media_type]
 
     def get_produces(self) -> list[str]:
-        """None is promised for an answer without a body."""
+        """An answer without a body has no media type."""
         streams = self.contract.streams
         own = streams.media_type if streams else JSONRenderer.media_type
         kinds = [own] if streams or self.contract.gives else []
@@ -348,8 +347,8 @@ class EndpointSchema(SwaggerAutoSchema):
     def get_query_parameters(self) -> list[openapi.Parameter]:
         filters = self.contract.filters.base_filters if self.contract.filters else {}
         found = [_filter_parameter(name, field) for name, field in filters.items()]
-        asked: Any = self.contract.query() if self.contract.query else serializers.Serializer()
-        found += [_query(name, openapi.TYPE_STRING, field.help_text) for name, field in asked.fields.items()]
+        query: Any = self.contract.query() if self.contract.query else serializers.Serializer()
+        found += [_query(name, openapi.TYPE_STRING, field.help_text) for name, field in query.fields.items()]
         if self.contract.files:
             found += [_query("format", openapi.TYPE_STRING, "`json` by default.", enum=[JSON, *self.contract.files])]
         pages = getattr(self.contract.pages, "parameters", {})
@@ -359,7 +358,7 @@ class EndpointSchema(SwaggerAutoSchema):
         if not self.contract.money:
             return parameters
         text = (
-            "Repeated with the same request it answers what that made and does nothing more; 1 to 255 ASCII characters."
+            "Repeated with the same request, it returns the first result and does nothing; 1 to 255 ASCII characters."
         )
         return [*parameters, openapi.Parameter("Idempotency-Key", openapi.IN_HEADER, text, type=openapi.TYPE_STRING)]
 
@@ -380,15 +379,15 @@ class EndpointSchema(SwaggerAutoSchema):
         return openapi.Response("Done.", schema=self.serializer_to_schema(gives()), examples=examples)
 
     def _problem(self, status: int, found: list[Any]) -> openapi.Response:
-        told = [(CODES.get(error.default_code, error.default_code), str(error.default_detail)) for error in found]
-        description = "\n".join(f"- `{code}`: {detail}" for code, detail in told)
-        code, detail = told[0]
+        problems = [(CODES.get(error.default_code, error.default_code), str(error.default_detail)) for error in found]
+        description = "\n".join(f"- `{code}`: {detail}" for code, detail in problems)
+        code, detail = problems[0]
         examples = {ProblemRenderer.media_type: errors.body(status, code, detail)}
-        schema = self._problem_with(list(dict.fromkeys(code for code, _ in told)))
+        schema = self._problem_with(list(dict.fromkeys(code for code, _ in problems)))
         return openapi.Response(description, schema=schema, examples=examples)
 
     def _problem_with(self, codes: list[str]) -> openapi.Schema:
-        """A problem that has one of these codes."""
+        """A problem with one of these codes."""
         code = openapi.Schema(type=openapi.TYPE_STRING, enum=codes, example=codes[0])
         return openapi.Schema(
             type=openapi.TYPE_OBJECT,
@@ -397,7 +396,7 @@ class EndpointSchema(SwaggerAutoSchema):
         )
 
     def _errors(self) -> Iterable[Any]:
-        """The endpoint's own errors, and those that follow from its kind."""
+        """The endpoint's own errors, and those that follow from its contract."""
         contract = self.contract
         if self.method in ("POST", "PATCH"):
             yield from (
@@ -421,7 +420,7 @@ class EndpointSchema(SwaggerAutoSchema):
 
 
 def always_there(serializer: Any) -> list[str]:
-    """The fields of an answer but those of which its class says that they may be missing."""
+    """The fields of an answer, except those that its class declares as optional."""
     declared = serializer._declared_fields
     return [name for name in serializer.fields if name not in declared or not _may_be_missing(declared[name])]
 
@@ -431,7 +430,7 @@ def _may_be_missing(field: serializers.Field) -> bool:
 
 
 def answer_of(contract: Contract) -> type[serializers.BaseSerializer] | None:
-    """The serializer of the whole answer: where there are pages, of a page."""
+    """The serializer of the whole answer: of a page where there are pages."""
     if contract.gives is None or contract.pages is None:
         return contract.gives
     row: Any = contract.gives
@@ -441,13 +440,13 @@ def answer_of(contract: Contract) -> type[serializers.BaseSerializer] | None:
 
 @cache
 def page_of(row: type[serializers.BaseSerializer], pages: Any) -> type[serializers.Serializer]:
-    """One class for all calls with such pages, for one name stands for one thing in the documentation."""
+    """One class for all calls with such pages, because a name must be unique in the documentation."""
     name = row.__name__.replace("Serializer", "PageSerializer")
     return type(name, (serializers.Serializer,), pages.serializer(row))
 
 
 def example_of(field: Any, call: str = "") -> Any:
-    """What the call answers, or any call does."""
+    """The example of a field, for this call if it has its own."""
     if isinstance(field, serializers.ListSerializer):
         return [example_of(field.child, call)]
     if isinstance(field, serializers.Serializer):
@@ -456,13 +455,13 @@ def example_of(field: Any, call: str = "") -> Any:
 
 
 def example_name(field: Any, call: str = "") -> str:
-    """Which of the examples is that of the field; empty where none is."""
+    """The name of the field's example; empty where there is none."""
     kinds = [kind.__name__.removesuffix("Serializer") for kind in type(field.parent).__mro__]
     names = [*(f"{owner}.{field.field_name}" for owner in (call, *kinds)), str(field.field_name)]
     return next((name for name in names if name in EXAMPLES), "")
 
 
-# An event of a payment tells what staff see of its row.
+# The event of a payment has what staff see of its row.
 EXAMPLES["data"] = example_of(StaffEntrySerializer())
 
 
@@ -487,7 +486,7 @@ def _filter_parameter(name: str, found: Any) -> openapi.Parameter:
 
 
 class Generator(OpenAPISchemaGenerator):
-    """Knows that whatever stands in a path is an id."""
+    """Documents every path parameter as an id."""
 
     def get_path_parameters(self, path: str, view_cls: type) -> list[openapi.Parameter]:
         return [

@@ -1,15 +1,15 @@
-"""Errors go to Sentry where `SENTRY_DSN` names one: what failed and where, and nothing of whom."""
+"""Errors go to Sentry where `SENTRY_DSN` is set: what failed and where, and no personal data."""
 
 from typing import Any
 
 from lokanetra.logs import mask
 
-# Of a request only what the log has too: no address with its parameters, no headers, cookies or body.
-TOLD_OF_REQUESTS = ("method",)
+# Nothing of a request that the log does not have: no URL with its parameters, no headers, cookies or body.
+REQUEST_FIELDS = ("method",)
 
 
 def start(dsn: str) -> None:
-    """From here on. Nobody waits for it: a thread sends, and what it cannot send is dropped."""
+    """Start reporting. Nobody waits for it: a thread sends, and what it cannot send is dropped."""
     import sentry_sdk
 
     sentry_sdk.init(
@@ -26,7 +26,7 @@ def start(dsn: str) -> None:
 def without_people(event: Any, hint: Any) -> Any:
     """The event with phones, tokens and codes masked as in the log."""
     request = event.get("request", {})
-    event["request"] = {name: request[name] for name in TOLD_OF_REQUESTS if name in request}
+    event["request"] = {name: request[name] for name in REQUEST_FIELDS if name in request}
     for name in ("user", "breadcrumbs", "extra"):
         event.pop(name, None)
     return _masked(event)

@@ -39,13 +39,13 @@ OTP_SMS_TEXT = env.text(
 OTP_COOLDOWN = env.integer("OTP_COOLDOWN", 0 if DEBUG else 30)
 OTP_SENDS_PER_ADDRESS = env.integer("OTP_SENDS_PER_ADDRESS", 0 if DEBUG else 100)
 OTP_SENDS_PER_DAY = env.integer("OTP_SENDS_PER_DAY", 0)
-# The caps per phone hold in production; while developing one logs in to the same phone all day.
+# The caps per phone apply in production; in development the same phone logs in all day.
 OTP_SENDS_CAPPED = not DEBUG
 
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/min")
 SERVICE_RATE_LIMIT = env.rate("SERVICE_RATE_LIMIT", "6000/min")
 NUM_PROXIES = env.integer("NUM_PROXIES", 0)
-# What a provider gives to one line at the least; some give a /56 to each.
+# The least that a provider gives to one line; some give a /56.
 CLIENT_IPV6_PREFIX = env.prefix_length("CLIENT_IPV6_PREFIX", 64)
 
 METRICS_TOKEN = env.text("METRICS_TOKEN")
@@ -114,7 +114,7 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3")}
 DATABASES |= env.replica("DATABASE_REPLICA_URL", DATABASES["default"])
-# Seconds. What a replica tells may be so old, and no older.
+# Seconds. The maximum age of data from a replica.
 REPLICA_MAX_LAG = env.integer("REPLICA_MAX_LAG", 10)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -138,7 +138,7 @@ SIMPLE_JWT = {
     "SIGNING_KEY": JWT_SIGNING_KEY,
     "ISSUER": "lokanetra",
     "AUDIENCE": "lokanetra",
-    # Short enough that a stolen access token is soon worthless, long enough to be refreshed rarely.
+    # Short, so that a stolen access token is soon worthless; long enough to be refreshed rarely.
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
 }
@@ -171,7 +171,7 @@ SWAGGER_SETTINGS = {
             "type": "apiKey",
             "in": "header",
             "name": "Authorization",
-            "description": "`Bearer <access>`, with the access token that `/auth/verify-otp/` answered.",
+            "description": "`Bearer <access>`, with the access token from `/auth/verify-otp/`.",
         }
     },
 }
@@ -194,7 +194,7 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "transactions.front.page",
     "LOGIN": {"form": "users.forms.LoginForm"},
     "SIDEBAR": {"navigation": "lokanetra.admin.navigation"},
-    # Links on dark ground, lighter than Unfold has them: these can be read.
+    # Links on a dark background, lighter than Unfold's, for contrast.
     "COLORS": {"primary": {"500": "oklch(70% .19 305)"}},
     "STYLES": ["lokanetra.admin.style"],
     "SCRIPTS": ["lokanetra.admin.script"],
@@ -203,7 +203,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 
 # --- The web ---------------------------------------------------------------------------------------
 
-# The path at which a proxy serves the product, where it is not the root; without it, what `X-Forwarded-Prefix` says.
+# The path at which a proxy serves the product, if it is not the root; if not set, `X-Forwarded-Prefix` counts.
 FORCE_SCRIPT_NAME = env.path_prefix("SCRIPT_NAME")
 ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.listing("CSRF_TRUSTED_ORIGINS")
@@ -215,12 +215,12 @@ SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", not DEBUG)
 SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$", r"(^|/)readyz$", r"(^|/)metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
-# These bind all of the domain, whoever else serves there, for a year and more: for its owner to say, not for us.
+# These affect the whole domain, with all other services there, for a year or more: only its owner can decide that.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_SECURE = not DEBUG
-# Seconds. A console that was left open in the evening is closed in the morning.
+# Seconds. A console session left open in the evening has ended in the morning.
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
@@ -229,12 +229,12 @@ X_FRAME_OPTIONS = "DENY"
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
-# Whose days and months these are: those of filters, charts and the console. Times in JSON and in logs are UTC.
+# For the days and months of limits, filters, charts and the console. Times in JSON and in logs are UTC.
 TIME_ZONE = env.time_zone("TIME_ZONE", "Asia/Kolkata")
 USE_TZ = True
 # How Django writes times in the console: as the product does.
 FORMAT_MODULE_PATH = "lokanetra.formats"
-# When the worker proves the books, in that zone.
+# When the worker checks the books, in that zone.
 NIGHTLY_AT = env.time_of_day("NIGHTLY_AT", "02:30")
 
 STATIC_URL = "/static/"
@@ -243,7 +243,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "lokanetra.staticfiles.PrefixedStaticFiles"},
 }
-# Where they are found, whatever the prefix in front.
+# The same with any path prefix.
 WHITENOISE_STATIC_PREFIX = STATIC_URL
 
 LOGGING = {
@@ -272,14 +272,14 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": ["console"], "propagate": False},
-        # Anybody may send any Host header: it is answered with a 400, and no reason to wake somebody.
+        # Anybody may send any Host header: it is answered with a 400, and no reason for an alert.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "apprise": {"level": "WARNING"},
-        # A hundred lines for each font in a file.
+        # It logs a hundred lines for each font in a file.
         "fontTools": {"level": "WARNING"},
-        # It would tell the URLs of receivers whose answers are broken.
+        # It would log the URLs of receivers whose answers are malformed.
         "urllib3": {"level": "ERROR"},
-        # The development server writes lines of its own.
+        # The development server logs requests itself.
         "lokanetra.requests": {"level": "WARNING" if DEBUG else "INFO"},
     },
 }

@@ -1,6 +1,7 @@
-"""How many requests are worked on at once: each holds a slot while it works, and none while it waits for the outside.
+"""Limits how many requests are processed at once: each holds a slot while it works, but not while it waits for an
+external service.
 
-Without slots (in a command, a test, the development server) everything here lets everybody through.
+Without slots (in a command, a test, the development server) nothing is limited.
 """
 
 import asyncio
@@ -18,22 +19,22 @@ from lokanetra.errors import ServerBusy
 
 Result = TypeVar("Result")
 
-# Seconds. A request that finds no slot within them is better refused than kept waiting.
-PATIENCE = 3.0
-# Seconds, for a request that held a slot before: what it has done outside would be lost.
-PATIENCE_TO_RETURN = 20.0
+# Seconds that a request waits for a slot before it is refused.
+ACQUIRE_TIMEOUT = 3.0
+# Seconds for a request that released its slot: refused, it would lose what it has done outside.
+REACQUIRE_TIMEOUT = 20.0
 
-# Requests that may wait for the outside at a time. Who sends them there lets no more go.
+# Requests that may wait for external services at a time. The callers of `slot_released` enforce this.
 MAX_RELEASED = 16
 
 
 class Busy(ServerBusy):
-    """Raised when there was no slot in time, or no result."""
+    """Raised when there was no free slot, or no result, in time."""
 
 
 class Threads:
-    """Threads of one event loop, as many as were ever needed at a time. Only the loop starts work, and is told of its
-    end, so that counting takes no lock."""
+    """Threads of one event loop, as many as were ever needed at a time. Only the loop starts work and handles its end,
+    so that counting needs no lock."""
 
     def __init__(self) -> None:
         self.jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -52,9 +53,9 @@ class Threads:
 
 
 class Slots:
-    """A fixed number of slots of one event loop: each with a database connection of its own, or all with none.
+    """A fixed number of slots of one event loop: each with its own database connection, or all without one.
 
-    Requests get them in the order in which they asked.
+    Requests get them in the order of their arrival.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class Slots:
         self.waiting: deque[asyncio.Future[Any]] = deque()
 
     async def run(
-        self, work: Callable[[], Result], *, patience: float = PATIENCE, deadline: float | None = None
+        self, work: Callable[[], Result], *, timeout: float = ACQUIRE_TIMEOUT, deadline: float | None = None
     ) -> Result:
-        """What `work` returns, called in a thread that holds a slot.
+        """The result of `work`, called in a thread that holds a slot.
 
-        Raises Busy when no slot is free within `patience`, or, where there is a `deadline`, no result is there by then
-        (both in seconds); the work goes on all the same.
+        Raises Busy when no slot is free within `timeout`, or when a `deadline` is given and passes without a result
+        (both in seconds); the work then continues nevertheless.
         """
-        lease = Lease(self, await self.acquire(patience))
+        lease = Lease(self, await self.acquire(timeout))
         result: asyncio.Future[Result] = self.loop.create_future()
         self.threads.start(partial(lease.work, work, result))
         if deadline is not None:
@@ -81,20 +82,20 @@ class Slots:
                 raise Busy
         return await result
 
-    async def acquire(self, patience: float) -> Any:
-        """The next slot. Raises Busy when none comes within so many seconds."""
+    async def acquire(self, timeout: float) -> Any:
+        """The next free slot. Raises Busy when there is none within `timeout` seconds."""
         if self.free:
             return self.free.pop()
         turn = self.loop.create_future()
         self.waiting.append(turn)
-        timer = self.loop.call_later(patience, _give_up, turn)
+        timer = self.loop.call_later(timeout, _give_up, turn)
         try:
             return await turn
         finally:
             timer.cancel()
 
     def release(self, connection: Any) -> None:
-        """Hand a slot to whoever waits longest."""
+        """Hand a slot to the request that has waited longest."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():
@@ -104,13 +105,13 @@ class Slots:
 
 
 class Lease:
-    """A slot in use. Its connection is the thread's own for as long."""
+    """A slot in use. Its connection is the thread's default one meanwhile."""
 
     def __init__(self, slots: Slots, connection: Any) -> None:
         self.slots, self.connection, self.is_held = slots, connection, True
 
     def work(self, work: Callable[[], Result], result: "asyncio.Future[Result]") -> None:
-        """Called in a thread. The slot goes back when the work ends, whether or not anybody still waits for it."""
+        """Called in a thread. The slot is released when the work ends, even if nobody waits for the result any more."""
         value, fault = None, None
         try:
             self._begin()
@@ -128,7 +129,7 @@ class Lease:
 
     def reacquire(self) -> None:
         """Wait for a slot. Raises Busy."""
-        turn = self.slots.acquire(PATIENCE_TO_RETURN)
+        turn = self.slots.acquire(REACQUIRE_TIMEOUT)
         self.connection = asyncio.run_coroutine_threadsafe(turn, self.slots.loop).result()
         self.is_held = True
         self._begin()
@@ -139,12 +140,12 @@ class Lease:
             connections[DEFAULT_DB_ALIAS] = self.connection
 
     def _end(self) -> None:
-        """Django does the same with all connections of a thread at both ends of a request."""
+        """As Django does with all connections of a thread at both ends of a request."""
         current.lease = None
         if self.is_held and self.connection is not None:
             with suppress(Error):
                 self.connection.close_if_unusable_or_obsolete()
-            with suppress(AttributeError):  # whoever took it away has spared us that
+            with suppress(AttributeError):  # somebody else has already removed it
                 del connections[DEFAULT_DB_ALIAS]
 
     def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
@@ -160,17 +161,16 @@ current = local()
 
 @contextmanager
 def slot_released() -> Iterator[None]:
-    """Around what waits for the outside: meanwhile another request has the slot, and its connection.
+    """For waiting on an external service: meanwhile another request may use the slot and its connection.
 
-    Raises RuntimeError inside a transaction, which would be the other request's then; Busy when there is no slot to
-    return to.
+    Raises RuntimeError inside a transaction, which the other request would get; Busy when no slot is free afterwards.
     """
     lease: Lease | None = getattr(current, "lease", None)
     if lease is None:
         yield
         return
     if connections[DEFAULT_DB_ALIAS].in_atomic_block:
-        raise RuntimeError("A transaction is open: its connection cannot be given away.")
+        raise RuntimeError("A transaction is open: its connection cannot be released.")
     lease.release()
     try:
         yield
@@ -180,7 +180,7 @@ def slot_released() -> Iterator[None]:
 
 def _new_connection() -> Any:
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
-    connection.inc_thread_sharing()  # by one thread after the other, never by two at once
+    connection.inc_thread_sharing()  # used by one thread after the other, never by two at once
     return connection
 
 

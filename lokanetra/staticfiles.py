@@ -1,4 +1,4 @@
-"""Static files, under the path at which the present request found the product."""
+"""Static files, under the path prefix of the current request."""
 
 from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.urls import get_script_prefix

@@ -1,13 +1,13 @@
-"""Runs the production server: a process for each worker, forked when the application is loaded, replaced when it dies.
+"""Runs the production server: a process for each worker, forked after the application is loaded, replaced when it dies.
 
     python -m lokanetra.supervisor --host 127.0.0.1 --port 8000 --workers 2
 
-A worker that keeps dying is replaced more and more slowly while the others go on. Where none has come to serve at all,
-the server ends with status 1.
+A worker that keeps dying is replaced more and more slowly while the others continue. If none has started serving at
+all, the server ends with status 1.
 
-SIGTERM drains it first: for some seconds it serves as before, but `/readyz` says no and every answer closes its
-connection, so that a balancer sends no more. Then it listens no more, answers what is under way and ends with status 0.
-SIGINT, or a second signal, leaves the draining out.
+SIGTERM drains it first: for some seconds it serves as before, but `/readyz` answers 503 and every answer closes its
+connection, so that a load balancer sends no more. Then it stops listening, answers the requests that it has and ends
+with status 0. SIGINT, or a second signal, skips the draining.
 """
 
 import asyncio
@@ -37,35 +37,35 @@ from lokanetra import env
 
 logger = logging.getLogger("lokanetra.server")
 
-# What `prometheus_client` calls the folder in which processes count together.
-COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
+# The variable by which `prometheus_client` finds the folder where processes share their counters.
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-# Seconds. After a life as long as this, a worker's earlier deaths are forgotten.
+# Seconds after which a worker's earlier deaths are forgotten.
 LONG_LIFE = 60.0
-# Seconds before a worker that died twice in a row is replaced; each further death doubles them, up to the longest.
-PAUSE, LONGEST_PAUSE = 1.0, 30.0
-# Seconds in which a server that is told to stop still takes requests, so that balancers have time to hear of it.
+# Seconds before a worker that died twice in a row is replaced; each further death doubles them, up to the maximum.
+PAUSE, MAX_PAUSE = 1.0, 30.0
+# Seconds in which a server that is told to stop still accepts requests, so that load balancers have time to notice.
 DRAIN = 3
-# Seconds after that, for a worker to answer what is under way: a payment waits for a lock three times 3.
+# Seconds after that, for a worker to finish its requests: a payment waits for a lock up to three times 3.
 GRACE = 11.0
-# Connections of clients that one worker holds, most of which wait; and open files that it needs beside them.
-MOST_CLIENTS, OWN_FILES = 4096, 128
-# Connections that wait until a worker takes them.
+# Client connections of one worker, most of which are idle; and other open files that it needs.
+MAX_CLIENTS, OTHER_FILES = 4096, 128
+# Connections that wait until a worker accepts them.
 BACKLOG = 1024
-# Milliseconds for the next head of a request to arrive. Proxies keep a connection for a minute and must be the ones who
-# close it: a request that is on its way meanwhile is lost.
-HEAD_DEADLINE = 75_000
-# Seconds between two looks whether the supervisor lives.
-WATCH = 1.0
+# Milliseconds for the next request to arrive on a connection. Proxies keep connections for a minute and must be the
+# ones to close them: otherwise a request that has just been sent is lost.
+HEADER_TIMEOUT = 75_000
+# Seconds between two checks that the supervisor is alive.
+PARENT_CHECK = 1.0
 
 
 class CannotServe(Exception):
-    """Raised when there is no use in trying again."""
+    """Raised when trying again is useless."""
 
 
 @dataclass
 class Worker:
-    """The place of one process, and how its processes fared."""
+    """One worker: its current process, and how often its processes have died."""
 
     pid: int | None = None
     started_at: float = 0.0
@@ -76,19 +76,19 @@ class Worker:
         self.pid = None
         self.deaths = 1 if now - self.started_at >= LONG_LIFE else self.deaths + 1
         pause = PAUSE * 2 ** (self.deaths - 2) if self.deaths > 1 else 0.0
-        self.due_at = now + min(pause, LONGEST_PAUSE)
+        self.due_at = now + min(pause, MAX_PAUSE)
 
 
 class Supervisor:
-    """Keeps `count` processes of `work`, which is called in each with what it calls once it serves. Each may drain for
-    so many seconds."""
+    """Keeps `count` processes of `work` running. `work` gets a function to call once it is serving. Each process may
+    drain for `drain` seconds."""
 
     def __init__(self, work: Callable[[Callable[[], None]], None], count: int, drain: float = 0.0) -> None:
         self.work, self.drain = work, drain
         self.workers = [Worker() for _ in range(count)]
-        self.is_stopping = self.is_hurried = self.has_served = False
+        self.is_stopping = self.skip_drain = self.has_served = False
         self.signalled, self.wakeup = socket.socketpair()
-        self.serving, self.tell_serving = socket.socketpair()
+        self.serving, self.report_serving = socket.socketpair()
         for end in (self.signalled, self.wakeup, self.serving):
             end.setblocking(False)
         signal.set_wakeup_fd(self.wakeup.fileno())
@@ -96,12 +96,12 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
 
     def run(self) -> None:
-        """Returns when it was told to stop and has stopped. Raises CannotServe."""
+        """Returns after a signal, when all workers have stopped. Raises CannotServe."""
         try:
             while not self.is_stopping:
                 self._start_due()
                 self._wait(self._seconds_to_next_start())
-                self._bury(self._ended())
+                self._reap(self._exited())
         finally:
             self._stop()
 
@@ -117,7 +117,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            self.work(lambda: self.tell_serving.send(b"."))  # type: ignore[arg-type]
+            self.work(lambda: self.report_serving.send(b"."))  # type: ignore[arg-type]
             status = 0
         except BaseException:  # noqa: BLE001  (whatever it is, this process ends here)
             logger.exception("a worker failed")
@@ -130,20 +130,20 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _wait(self, seconds: float | None) -> None:
-        """For a signal, for a worker to say that it serves, or for so long."""
+        """Until a signal, until a worker reports that it is serving, or for so long."""
         readable, _, _ = select.select([self.signalled, self.serving], [], [], seconds)
         if self.serving in readable:
             self.has_served |= bool(self.serving.recv(4096))
         if self.signalled in readable:
             for number in self.signalled.recv(4096):
-                self._heed(number)
+                self._handle_signal(number)
 
-    def _heed(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
-            self.is_hurried |= self.is_stopping or number == signal.SIGINT
+            self.skip_drain |= self.is_stopping or number == signal.SIGINT
             self.is_stopping = True
 
-    def _ended(self) -> dict[int, int]:
+    def _exited(self) -> dict[int, int]:
         """The exit statuses of the processes that have ended, by their ids."""
         found: dict[int, int] = {}
         while any(worker.pid for worker in self.workers if worker.pid not in found):
@@ -153,43 +153,43 @@ class Supervisor:
             found[pid] = os.waitstatus_to_exitcode(status)
         return found
 
-    def _bury(self, ended: dict[int, int]) -> None:
-        """Note the deaths of workers. Raises CannotServe for one that nobody asked for, before any came to serve."""
+    def _reap(self, exited: dict[int, int]) -> None:
+        """Record the deaths of workers. Raises CannotServe for an unexpected one before any worker has served."""
         now = time.monotonic()
         for worker in self.workers:
-            if worker.pid in ended:
-                pid, status = worker.pid, ended[worker.pid]
+            if worker.pid in exited:
+                pid, status = worker.pid, exited[worker.pid]
                 worker.died(now)
-                if COUNTED_IN in os.environ:
+                if METRICS_FOLDER in os.environ:
                     import_module("prometheus_client.multiprocess").mark_process_dead(pid)
                 if not self.is_stopping:
                     pause = worker.due_at - now
                     logger.error("worker %s ended with status %s; the next starts in %.0f s", pid, status, pause)
-        if ended and not self.is_stopping and not self.has_served:
-            pid, status = next(iter(ended.items()))
-            raise CannotServe(f"Worker {pid} ended with status {status} before any came to serve.")
+        if exited and not self.is_stopping and not self.has_served:
+            pid, status = next(iter(exited.items()))
+            raise CannotServe(f"Worker {pid} ended with status {status} before any was serving.")
 
     def _stop(self) -> None:
-        """SIGTERM to all, SIGINT once there is a hurry, and SIGKILL to those that need longer than the grace."""
+        """SIGTERM to all, SIGINT to skip or end the draining, and SIGKILL to those that exceed the grace period."""
         self.is_stopping = True
         self._send(signal.SIGTERM)
         deadline = time.monotonic() + self.drain + GRACE
-        while self._alive() and not self.is_hurried and time.monotonic() < deadline:
-            self._bury_next(deadline)
+        while self._alive() and not self.skip_drain and time.monotonic() < deadline:
+            self._reap_next(deadline)
         self._send(signal.SIGINT)
         deadline = min(deadline, time.monotonic() + GRACE)
         while self._alive() and time.monotonic() < deadline:
-            self._bury_next(deadline)
+            self._reap_next(deadline)
         self._kill()
 
-    def _bury_next(self, deadline: float) -> None:
+    def _reap_next(self, deadline: float) -> None:
         self._wait(max(0.0, deadline - time.monotonic()))
-        self._bury(self._ended())
+        self._reap(self._exited())
 
     def _kill(self) -> None:
         self._send(signal.SIGKILL)
         for worker in self._alive():
-            logger.warning("worker %s did not end in time: it was killed, and what it worked on with it", worker.pid)
+            logger.warning("worker %s did not end in time and was killed, with the requests that it had", worker.pid)
             os.waitpid(worker.pid or 0, 0)
 
     def _alive(self) -> list[Worker]:
@@ -201,7 +201,7 @@ class Supervisor:
 
 
 async def serve(application: Any, host: str, port: int, on_serving: Callable[[], None], *, drain: float = 0.0) -> None:
-    """Answer requests until SIGINT, until so many seconds after SIGTERM, or until the supervisor is gone."""
+    """Answer requests until SIGINT, until `drain` seconds after SIGTERM, or until the supervisor is gone."""
 
     class Target:
         __rsgi__ = staticmethod(application.__rsgi__)
@@ -209,7 +209,7 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
         @staticmethod
         def __rsgi_init__(loop: asyncio.AbstractEventLoop) -> None:
             application.__rsgi_init__(loop)
-            loop.call_soon(on_serving)  # granian listens before it lets the loop go on
+            loop.call_soon(on_serving)  # granian listens before the loop continues
 
     server = Server(
         Target,
@@ -217,19 +217,19 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
         port=port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEAD_DEADLINE),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT),
         websockets=False,
         backlog=BACKLOG,
-        backpressure=_most_clients(),
+        backpressure=_max_clients(),
         log_enabled=False,
     )
     loop = asyncio.get_running_loop()
 
-    def begin_to_drain() -> None:
+    def start_draining() -> None:
         application.is_draining = True
         loop.call_later(drain, server.stop)
 
-    loop.add_signal_handler(signal.SIGTERM, begin_to_drain)
+    loop.add_signal_handler(signal.SIGTERM, start_draining)
     loop.add_signal_handler(signal.SIGINT, server.stop)
     watch = loop.create_task(_stop_with_parent(server.stop))
     await server.serve()
@@ -239,36 +239,36 @@ async def serve(application: Any, host: str, port: int, on_serving: Callable[[],
 async def _stop_with_parent(stop: Callable[[], None]) -> None:
     parent = os.getppid()
     while os.getppid() == parent:
-        await asyncio.sleep(WATCH)
+        await asyncio.sleep(PARENT_CHECK)
     logger.error("the supervisor is gone: this worker stops too")
     stop()
 
 
 def main() -> None:
     options = arguments().parse_args()
-    # The first process of a container is deaf to a signal that it has no handler for.
+    # The first process of a container ignores signals without a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())
     check_address(options.host, options.port)
-    with _counting_together():
+    with _shared_metrics():
         _run(options)
 
 
 @contextmanager
-def _counting_together() -> Iterator[None]:
-    """Workers count in files of one folder, where each finds what the others have counted, and those that died."""
+def _shared_metrics() -> Iterator[None]:
+    """Workers count in files of one folder, where each finds the counters of all others, also of dead ones."""
     if not env.text("METRICS_TOKEN"):
         yield
         return
     with TemporaryDirectory(prefix="lokanetra-metrics-") as folder:
-        os.environ[COUNTED_IN] = folder
+        os.environ[METRICS_FOLDER] = folder
         yield
 
 
 def _run(options: Namespace) -> None:
     from lokanetra.rsgi import application
 
-    # What is loaded now is shared by all workers, and the collector need not look at it again and again.
+    # Objects loaded so far are shared by all workers and exempt from garbage collection.
     gc.collect()
     gc.freeze()
     logger.info("serving at http://%s:%s with %s workers", options.host, options.port, options.workers)
@@ -294,7 +294,7 @@ def arguments() -> ArgumentParser:
 
 
 def check_address(host: str, port: int) -> None:
-    """Ends the program where the address is taken: the workers' sockets would share it with whoever has it."""
+    """Ends the program if the address is in use: the workers' sockets would share it with the other process."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -304,11 +304,11 @@ def check_address(host: str, port: int) -> None:
         sys.exit(f"Cannot listen at {host}:{port}: {fault.strerror or fault}.")
 
 
-def _most_clients() -> int:
-    """Each is an open file. The usual limit is a thousand, but may be lifted up to a harder one."""
+def _max_clients() -> int:
+    """Each is an open file. The usual soft limit is a thousand, so it is raised to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return MOST_CLIENTS if hard == resource.RLIM_INFINITY else max(1, min(MOST_CLIENTS, hard - OWN_FILES))
+    return MAX_CLIENTS if hard == resource.RLIM_INFINITY else max(1, min(MAX_CLIENTS, hard - OTHER_FILES))
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:

@@ -1,20 +1,19 @@
-"""What a text that people write may be made of: no character that lies about the others, and none that nobody sees."""
+"""Which characters a text may have: none that hides or reorders others, and none that is invisible."""
 
 import re
 import unicodedata
 
 from django.core.exceptions import ValidationError
 
-# Signs without a shape that languages and emoji are written with: joiners, and marks of a direction, which turn no
-# letter around.
+# Invisible characters that languages and emoji need: joiners, and direction marks, which reorder no letters.
 NEEDED = "\u200c\u200d\u200e\u200f\u061c"
-# The flags of England, Scotland and Wales are spelled with signs that nobody sees.
+# The flags of England, Scotland and Wales contain invisible characters.
 FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f")
 
 
 def one_line(text: str) -> None:
-    """Raises ValidationError for characters that turn others around, control characters, line breaks, and such as
-    take no place."""
+    """Raises ValidationError for characters that reorder others, control characters, line breaks, and invisible
+    characters."""
     if text.isprintable():
         return
     for sign in FLAG.sub("", text):
@@ -30,5 +29,5 @@ def lines(text: str) -> None:
 def _is_refused(sign: str) -> bool:
     category = unicodedata.category(sign)
     is_no_character = ord(sign) & 0xFFFE == 0xFFFE or "\ufdd0" <= sign <= "\ufdef"
-    # What is merely not assigned yet may be tomorrow's emoji.
+    # An unassigned character may be tomorrow's emoji.
     return category in ("Cc", "Cs", "Zl", "Zp") or is_no_character or (category == "Cf" and sign not in NEEDED)

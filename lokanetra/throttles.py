@@ -13,24 +13,24 @@ from lokanetra.addresses import client_of
 logger = logging.getLogger(__name__)
 
 
-# Seconds for which a cache that failed is left alone. Else each request would wait for it while it hangs.
-REST = 10.0
+# Seconds for which a failed cache is not used. Otherwise each request would wait for it while it hangs.
+COOLDOWN = 10.0
 
 
 class RateLimit(BaseThrottle):
     """At most `API_RATE_LIMIT` calls per user, or per address for a caller without a login, in each fixed
     window; `SERVICE_RATE_LIMIT` calls per service account.
 
-    While the cache fails nobody is limited: better without this limit than without a wallet.
+    While the cache fails nobody is limited: the wallet matters more than this limit.
     """
 
-    rests_until = 0.0
+    disabled_until = 0.0
     remaining: float = 0
 
     def allow_request(self, request: Request, view: object) -> bool:
         by_key = getattr(request.user, "by_key", False)
         limit = settings.SERVICE_RATE_LIMIT if by_key else settings.API_RATE_LIMIT
-        if limit is None or time.monotonic() < RateLimit.rests_until:
+        if limit is None or time.monotonic() < RateLimit.disabled_until:
             return True
         calls, seconds = limit
         window, elapsed = divmod(time.time(), seconds)
@@ -39,8 +39,8 @@ class RateLimit(BaseThrottle):
         try:
             return self._count(key, seconds) <= calls
         except _faults() as fault:
-            RateLimit.rests_until = time.monotonic() + REST
-            logger.warning("the cache cannot count, and is left alone for %.0f s: %s", REST, fault)
+            RateLimit.disabled_until = time.monotonic() + COOLDOWN
+            logger.warning("the cache fails, and is not used for %.0f s: %s", COOLDOWN, fault)
             return True
 
     def wait(self) -> float:
@@ -56,7 +56,7 @@ class RateLimit(BaseThrottle):
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """Asked for only when something went wrong: the Redis client is a large library."""
+    """Imported only when something went wrong: the Redis client is a large library."""
     from redis.exceptions import RedisError
 
     return RedisError, OSError

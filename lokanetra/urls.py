@@ -1,4 +1,4 @@
-"""The map of the API: includes only. Each app's `urls.py` says what lies under its path."""
+"""The map of the API: includes only. Each app's `urls.py` has the paths below."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from lokanetra.health import HealthViewSet
 
 @method_decorator(csrf_exempt, name="dispatch")
 class Documentation(View):
-    """A page of `schema.py`, which is read when somebody looks at it: no other request needs what it imports."""
+    """A page of `schema.py`, which is imported on the first view: no other request needs what it imports."""
 
     http_method_names = ["get", "head"]
     page = ""
@@ -27,13 +27,13 @@ class Documentation(View):
         return import_string(f"lokanetra.schema.{self.page}").as_view()(request)
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return self.get(request)  # it refuses in the API's own words
+        return self.get(request)  # it answers with the API's own error
 
 
 health = SimpleRouter(trailing_slash=False)
 health.register("", HealthViewSet, basename="health")
 
-# Read from the top at each request: what is asked for most comes first.
+# Matched from the top at each request: the most used paths come first.
 urlpatterns = [
     path("wallet/", include("wallet.urls")),
     path("transactions/", include("transactions.urls")),

@@ -1,5 +1,5 @@
-"""What is due, and when: lanes, each a thread with a connection of its own, that go round chores until they are told to
-stop. What the chores are is not said here but in the command `work`."""
+"""Runs periodic jobs in lanes: each is a thread with its own connection, and runs until it is told to stop. The command
+`work` has the jobs."""
 
 import logging
 import os
@@ -20,20 +20,20 @@ from lokanetra.errors import ServerBusy
 
 logger = logging.getLogger("lokanetra.work")
 
-# Seconds before the database is asked again when it is away; each further time doubles them, up to the longest.
-PAUSE, LONGEST_PAUSE = 0.5, 10.0
-# The same for a chore that failed.
-RETRY, LONGEST_RETRY = 10.0, 600.0
-# Seconds after which the log tells again that the database is away.
+# Seconds before the database is tried again while it is away; each further time doubles them, up to the maximum.
+PAUSE, MAX_PAUSE = 0.5, 10.0
+# The same for a job that failed.
+RETRY, MAX_RETRY = 10.0, 600.0
+# Seconds after which the log repeats that the database is away.
 LOG_AGAIN = 60.0
-# Seconds for what is under way when the worker is told to stop; what takes longer is abandoned.
+# Seconds for running jobs to finish when the worker is told to stop; the rest is abandoned.
 GRACE = 18.0
-# Seconds between two looks at signals and lanes.
-WATCH = 0.1
-# Keeps our advisory locks apart from those of others in the same database.
+# Seconds between two checks of signals and lanes.
+POLL = 0.1
+# Separates our advisory locks from those of others in the same database.
 LOCKS = 0x6C6B  # "lk"
 
-# Works until the event is set, or with `True` does what is due now and returns. False when something failed.
+# Works until the event is set, or with `True` does what is due and returns. Returns False when something failed.
 Lane = Callable[[Event, bool], bool | None]
 
 
@@ -42,15 +42,15 @@ Lane = Callable[[Event, bool], bool | None]
 
 @contextmanager
 def claim(name: str) -> Iterator[bool]:
-    """Whether no other worker on this database has the name. Then it is ours, until we leave or die."""
+    """Whether no other worker on this database holds the name. If so, we hold it until we leave or die."""
     with _lock_in_database(name) if connection.vendor == "postgresql" else _lock_beside_file(name) as claimed:
         yield claimed
 
 
 @contextmanager
 def _lock_in_database(name: str) -> Iterator[bool]:
-    """Held by an open transaction on a connection of its own: a pooler may give the session to somebody else, but not
-    while a transaction is open. It reads nothing, so it keeps no vacuum waiting."""
+    """Held by an open transaction on a separate connection: a pooler may give a session to others, but not while a
+    transaction is open. It reads nothing, so it does not delay vacuum."""
     with closing(connection.copy()) as own:
         own.set_autocommit(False)
         with own.cursor() as cursor:
@@ -62,7 +62,7 @@ def _lock_in_database(name: str) -> Iterator[bool]:
 
 @contextmanager
 def _lock_beside_file(name: str) -> Iterator[bool]:
-    """Held by a transaction on an SQLite file of its own, which keeps no payment waiting."""
+    """Held by a transaction on a separate SQLite file, which does not block payments."""
     path = f"{connection.settings_dict['NAME']}-{name}.lock"
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as own:
         try:
@@ -75,15 +75,15 @@ def _lock_beside_file(name: str) -> Iterator[bool]:
             yield True
 
 
-# --- Chores ------------------------------------------------------------------------------------------
+# --- Jobs --------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Job:
-    """Something that `run` does when `is_due`, which is asked `every` so many seconds and must cost next to nothing.
+    """Calls `run` when `is_due`, which is checked `every` so many seconds and must be cheap.
 
-    `run` does all that is due, may be repeated and interrupted anywhere, and tells what it did; nothing, if nothing.
-    What is `shared` several workers may do at once.
+    `run` does everything that is due, may be repeated and interrupted anywhere, and returns what it did as a text,
+    empty for nothing. A `shared` job may be done by several workers at once.
     """
 
     name: str
@@ -97,33 +97,33 @@ class Job:
     logged_at: float = float("-inf")
 
     def run_if_due(self) -> bool:
-        """Do it if it is due and no other worker is at it. Whether nothing failed."""
+        """Run if it is due and no other worker is running it. False if it failed."""
         try:
-            self._do_if_due()
-        except Exception as fault:  # noqa: BLE001  (whatever it is, the others go on)
+            self._claim_and_run()
+        except Exception as fault:  # noqa: BLE001  (whatever it is, the other jobs continue)
             self.failures += 1
             is_away = isinstance(fault, ServerBusy) or database.is_away(fault)
             (self._database_is_away if is_away else self._failed)(fault)
             return False
-        self._went_well()
+        self._succeeded()
         return True
 
-    def _do_if_due(self) -> None:
+    def _claim_and_run(self) -> None:
         if not self.is_due():
             return
         if self.shared:
-            self._do()
+            self._run()
             return
         with claim(self.name) as claimed:
-            if claimed and self.is_due():  # another one may have done it just now
-                self._do()
+            if claimed and self.is_due():  # another worker may have just done it
+                self._run()
 
-    def _do(self) -> None:
+    def _run(self) -> None:
         started = time.monotonic()
-        if said := self.run():
-            logger.info("%s: %s in %.1f s", self.name, said, time.monotonic() - started)
+        if result := self.run():
+            logger.info("%s: %s in %.1f s", self.name, result, time.monotonic() - started)
 
-    def _went_well(self) -> None:
+    def _succeeded(self) -> None:
         now = time.monotonic()
         if self.away_since is not None:
             logger.info("%s: the database is back after %.0f s", self.name, now - self.away_since)
@@ -133,20 +133,20 @@ class Job:
         connection.close()
         now = time.monotonic()
         self.away_since = self.away_since or now
-        self.next_check_at = now + backoff(PAUSE, LONGEST_PAUSE, self.failures)
+        self.next_check_at = now + backoff(PAUSE, MAX_PAUSE, self.failures)
         if now - self.logged_at >= LOG_AGAIN:
             self.logged_at = now
             logger.warning("%s: the database is away: %s", self.name, _first_line(fault.__cause__ or fault))
 
     def _failed(self, fault: Exception) -> None:
-        pause = backoff(RETRY, LONGEST_RETRY, self.failures)
+        pause = backoff(RETRY, MAX_RETRY, self.failures)
         self.next_check_at = time.monotonic() + pause
         logger.error("%s failed; it is tried again in %.0f s", self.name, pause, exc_info=fault)
 
 
 @dataclass
 class JobLane:
-    """A lane that goes round its chores, one after the other. What fails is tried again later and later."""
+    """A lane that runs its jobs one after the other. Failed jobs are retried after longer and longer pauses."""
 
     name: str
     jobs: list[Job]
@@ -155,25 +155,25 @@ class JobLane:
 
     def __call__(self, stop: Event, once: bool = False) -> bool:
         connection.patient = self.patient  # type: ignore[attr-defined]
-        well = True
+        ok = True
         while not stop.is_set():
-            well = self._go_round(stop)
+            ok = self._run_due(stop)
             if once:
                 break
             stop.wait(max(0.0, min(job.next_check_at for job in self.jobs) - time.monotonic()))
-        return well
+        return ok
 
-    def _go_round(self, stop: Event) -> bool:
-        well = True
+    def _run_due(self, stop: Event) -> bool:
+        ok = True
         for job in self.jobs:
             if job.next_check_at <= time.monotonic() and not stop.is_set():
                 close_old_connections()
-                well = job.run_if_due() and well
-        return well
+                ok = job.run_if_due() and ok
+        return ok
 
 
-def backoff(first: float, longest: float, times: int) -> float:
-    return min(first * 2 ** min(times - 1, 30), longest)
+def backoff(first: float, most: float, times: int) -> float:
+    return min(first * 2 ** min(times - 1, 30), most)
 
 
 def _first_line(fault: BaseException) -> str:
@@ -184,8 +184,8 @@ def _first_line(fault: BaseException) -> str:
 
 
 class Worker:
-    """Runs lanes until SIGTERM or SIGINT, `with_parent` also until the process ends that started it. A second signal
-    ends it at once."""
+    """Runs lanes until SIGTERM or SIGINT, `with_parent` also until its parent process ends. A second signal ends it
+    immediately."""
 
     def __init__(self, lanes: dict[str, Lane], *, once: bool = False, with_parent: bool = False) -> None:
         self.once = once
@@ -193,14 +193,14 @@ class Worker:
         self.stop = Event()
         self.signals = 0
         self.failed: set[str] = set()
-        # Daemons: one that does not end in time keeps the process from nothing.
+        # Daemons: one that does not end in time does not keep the process from ending.
         self.threads = [
-            Thread(target=self._keep, args=(name, lane), name=name, daemon=True) for name, lane in lanes.items()
+            Thread(target=self._keep_running, args=(name, lane), name=name, daemon=True) for name, lane in lanes.items()
         ]
 
     def run(self) -> bool:
-        """Whether nothing failed. A worker that had to abandon something does not return: its process ends."""
-        self._tell("worker started: %s", _names(self.threads))
+        """False if something failed. A worker that had to abandon a lane does not return: its process ends."""
+        self._log("worker started: %s", _names(self.threads))
         with self._listening():
             for thread in self.threads:
                 thread.start()
@@ -211,21 +211,21 @@ class Worker:
         if abandoned := self._alive():
             logger.warning("worker stopped; not finished: %s", _names(abandoned))
             _end(0)
-        self._tell("worker stopped")
+        self._log("worker stopped")
         return not self.failed
 
-    def _keep(self, name: str, lane: Lane) -> None:
-        """Run the lane, again should it end, and leave no connection behind."""
+    def _keep_running(self, name: str, lane: Lane) -> None:
+        """Run the lane, and restart it if it ends, without leaving connections open."""
         endings = 0
         while not self.stop.is_set():
-            if not self._runs_well(name, lane):
+            if not self._run_lane(name, lane):
                 self.failed.add(name)
             if self.once:
                 break
             endings += 1
-            self.stop.wait(backoff(PAUSE, LONGEST_PAUSE, endings))
+            self.stop.wait(backoff(PAUSE, MAX_PAUSE, endings))
 
-    def _runs_well(self, name: str, lane: Lane) -> bool:
+    def _run_lane(self, name: str, lane: Lane) -> bool:
         try:
             return lane(self.stop, self.once) is not False
         except Exception:
@@ -234,8 +234,8 @@ class Worker:
         finally:
             connections.close_all()
 
-    def _tell(self, *line: str) -> None:
-        """To cron nothing is told but what was done, and what failed."""
+    def _log(self, *line: str) -> None:
+        """Not under cron, which mails every line: there only work and failures are logged."""
         if not self.once:
             logger.info(*line)
 
@@ -248,7 +248,7 @@ class Worker:
     def _wait_until(self, happened: Callable[[], bool]) -> None:
         """Or until all lanes have ended."""
         while self._alive() and not happened():
-            time.sleep(WATCH)
+            time.sleep(POLL)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -260,7 +260,7 @@ class Worker:
                 signal.signal(number, handler)
 
     def _signalled(self, *_: Any) -> None:
-        """No more than this: a handler may run while its thread holds any lock."""
+        """Only counts: a handler may run while its thread holds any lock."""
         self.signals += 1
         if self.signals > 1:
             os._exit(1)

@@ -1,4 +1,4 @@
-"""The application for any WSGI server, the development server's too. `scripts/serve.sh` runs `rsgi.py` instead."""
+"""The application for any WSGI server, also the development server. `scripts/serve.sh` runs `rsgi.py` instead."""
 
 import os
 

@@ -4,10 +4,10 @@ serving = False
 
 
 def serve() -> None:
-    """From here on this process answers requests, or works for ever: it waits for the database no longer than clients
-    would wait for it, save on connections that are `patient`.
+    """Mark this process as a server or worker: it waits for the database no longer than clients would wait for it,
+    except on connections that are `patient`.
 
-    Other management commands take their time.
+    Other management commands have no such limits.
     """
     global serving
     serving = True

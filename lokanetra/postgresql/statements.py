@@ -1,8 +1,8 @@
-"""Statements of the hot path, which the server parses and plans once per connection, asked through libpq with as little
-in between as can be. A cursor takes longer to ask than most of them take to be answered.
+"""Statements of the hot path, which the server parses and plans once per connection, sent through libpq with minimal
+overhead. A cursor takes longer to send most of them than the server takes to answer.
 
-All other statements go by Django's cursors and are planned anew, for the values that they come with: a list of the
-largest amounts is read differently from one of all amounts.
+All other statements use Django's cursors and are planned each time, for their values: a list of the largest amounts
+needs another plan than one of all amounts.
 """
 
 from collections.abc import Generator, Sequence
@@ -22,35 +22,35 @@ SUCCESSES = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
 @cache
-def _with_numbers(statement: str) -> tuple[bytes, Sequence[PyFormat]]:
-    """The statement with $1 for the first %s, and the forms in which the values may be sent."""
+def _numbered(statement: str) -> tuple[bytes, Sequence[PyFormat]]:
+    """The statement with $1 for the first %s, and the formats in which the values may be sent."""
     query = PostgresQuery(Transformer())
     query.convert(statement, [None] * statement.count("%s"))
     return query.query, query._want_formats or []
 
 
 class Statements:
-    """Those of one connection."""
+    """The prepared statements of one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.server = connection, connection.pgconn
-        context = connection.cursor(binary=True)  # for to read a time from text takes longer than all else in a row
-        # All of one size, for a statement is prepared anew for each combination of sizes that its numbers have.
+        context = connection.cursor(binary=True)  # parsing a time from text takes longer than the rest of a row
+        # All of one size: a statement is prepared separately for each combination of the sizes of its numbers.
         context.adapters.register_dumper(int, Int8BinaryDumper)
         self.values = Transformer(context)
         self.names: dict[Any, bytes] = {}
 
-    def rows(self, statement: str, values: Sequence[Any], begins: bool = False) -> list[tuple]:
-        """All rows that it gives. Where it `begins` a transaction, both are sent at once: that saves a round trip.
+    def rows(self, statement: str, values: Sequence[Any], begin: bool = False) -> list[tuple]:
+        """All rows of a statement. With `begin`, BEGIN is sent in the same round trip.
 
         Raises psycopg's errors.
         """
-        text, forms = _with_numbers(statement)
+        text, forms = _numbered(statement)
         sent = self.values.dump_sequence(values, forms)
         types, formats = self.values.types, self.values.formats
         name = self.names.get((statement, types)) or self._prepare(statement, text, types)
-        asked = self._begin_with if begins else self._ask
-        result = self.connection.wait(asked(name, sent, formats))
+        execution = self._begin_and_execute if begin else self._execute
+        result = self.connection.wait(execution(name, sent, formats))
         if result.status not in SUCCESSES:
             raise error_from_result(result, encoding=self.connection.info.encoding)
         self.values.set_pgresult(result, format=Format.BINARY)
@@ -65,12 +65,12 @@ class Statements:
         self.names[statement, types] = name
         return name
 
-    def _ask(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
+    def _execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
         self.server.send_query_prepared(name, sent, formats, Format.BINARY)
         return (yield from execute(self.server))[-1]
 
-    def _begin_with(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
-        """Of BEGIN and the statement, the result of the one that failed, else that of the statement."""
+    def _begin_and_execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
+        """The result of BEGIN or the statement, whichever failed, otherwise that of the statement."""
         self.server.enter_pipeline_mode()
         self.server.send_query_params(b"BEGIN", None)
         self.server.send_query_prepared(name, sent, formats, Format.BINARY)

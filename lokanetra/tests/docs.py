@@ -1,4 +1,4 @@
-"""The documents, by name, and how their sections and tables are read. Whatever tests a document finds it here."""
+"""The documents, by name, and functions that read their sections and tables, for the tests of documents."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def read(document: Path) -> str:
 
 
 def section(document: Path, title: str) -> str:
-    """What stands under a heading, up to the next one that is no deeper."""
+    """The text under a heading, up to the next one that is not deeper."""
     pattern = rf"^(##+) {re.escape(title)}\n(.*?)(?=^(?!\1#)##|\Z)"
     found = re.search(pattern, read(document), re.DOTALL | re.MULTILINE)
     assert found, f"{document.name} has no section {title}"
@@ -27,12 +27,12 @@ def section(document: Path, title: str) -> str:
 
 
 def prose(document: Path) -> str:
-    """The document without its blocks of code."""
+    """The document without its code blocks."""
     return re.sub(r"^ *```.*?^ *```$", "", read(document), flags=re.DOTALL | re.MULTILINE)
 
 
 def first_cells(markdown: str) -> list[str]:
-    """What stands in the first column of all tables, their heads included."""
+    """The first column of all tables, including their headings."""
     return re.findall(r"^\| (.*?) \|", markdown, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Whether answers are what the documentation says: those that tests get are all held against it."""
+"""Checks all answers that tests get against the documentation."""
 
 import re
 from datetime import datetime
@@ -14,7 +14,7 @@ FORMATS = FormatChecker(["date", "email", "ipv4", "ipv6"])
 
 
 def resolved(spec: Schema, schema: Schema) -> Schema:
-    """The schema that a reference leads to, and what a schema adds to others put into one."""
+    """The schema with its references resolved and `allOf` merged."""
     if "$ref" in schema:
         return spec["definitions"][schema["$ref"].rsplit("/", 1)[1]]
     for part in schema.get("allOf", []):
@@ -24,8 +24,8 @@ def resolved(spec: Schema, schema: Schema) -> Schema:
 
 
 def matches(spec: Schema, schema: Schema, shown: Any) -> bool:
-    """Is it what the schema promises? Null is where it says so in Swagger's own word, and nothing more is shown than
-    is known."""
+    """Whether the data matches the schema. Null is allowed only where `x-nullable` says so, and unknown fields are
+    not."""
     schema = resolved(spec, schema)
     if shown is None:
         return schema.get("x-nullable", False)
@@ -52,7 +52,7 @@ def documentation() -> Schema:
 
 @cache
 def documented(method: str, path: str) -> Schema | None:
-    """The answers of a call, by their status; None where there is no such call."""
+    """The answers of a call, by status; None if there is no such call."""
     for known, item in documentation()["paths"].items():
         if method in item and re.fullmatch(re.sub(r"{\w+}", "[0-9]{1,18}", known), path):
             return item[method]["responses"]
@@ -60,7 +60,7 @@ def documented(method: str, path: str) -> Schema | None:
 
 
 class DocumentedClient(APIClient):
-    """Believes no answer that the documentation does not know."""
+    """Fails on an answer that is not documented."""
 
     def request(self, **kwargs: Any) -> Any:
         response = super().request(**kwargs)

@@ -1,6 +1,6 @@
-"""The product as production runs it, for tests: `serve.sh` with several workers, a database of its own, and a gateway
-that keeps the codes. `python -m lokanetra.tests.live DATA_FOLDER` starts a PostgreSQL and prints its address; with the
-address of another, as its standby."""
+"""The product as in production, for tests: `serve.sh` with several workers, its own database, and a gateway that keeps
+the codes. `python -m lokanetra.tests.live DATA_FOLDER` starts a PostgreSQL and prints its address; with the address of
+another, as its standby."""
 
 import json
 import os
@@ -53,17 +53,17 @@ class Answer:
 
 
 class Unanswered(Exception):
-    """The server went away before it answered: nobody knows what became of the request."""
+    """The server went away before it answered: the outcome of the request is unknown."""
 
 
 @dataclass
 class Live:
-    """A running server. `call` raises Unanswered when it breaks off."""
+    """A running server. `call` raises Unanswered when the connection breaks."""
 
     port: int
     environment: dict[str, str]
     codes: dict[str, str]
-    # The database's address for who owns it; that of the environment is for who serves.
+    # The database's address for its owner; the environment has that for the serving role.
     owner_url: str = ""
     process: subprocess.Popen = field(init=False)
     output: Path = field(init=False)
@@ -87,7 +87,7 @@ class Live:
         return [int(pid) for pid in children if b"lokanetra.supervisor" in _command(pid)]
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command of the product's, in the server's own environment."""
+        """Run a command of the product in the server's environment."""
         done = subprocess.run(
             command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False, timeout=120
         )
@@ -95,7 +95,7 @@ class Live:
         return done
 
     def shell(self, code: str) -> str:
-        """What the code prints, run in the server's environment."""
+        """The output of the code, run in the server's environment."""
         return self.run(sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code).stdout
 
     def call(
@@ -119,7 +119,7 @@ class Live:
         return self.call("POST", path, body, token, key)
 
     def log_in(self, phone: str) -> str:
-        """The access token of a fresh login, by a code that the gateway delivered."""
+        """The access token of a new login, with a code that the gateway delivered."""
         sent = self.post("/auth/send-otp/", {"phone_number": phone})
         assert sent.status == 201, sent
         login = self.post("/auth/verify-otp/", {"phone_number": phone, "otp": self.codes[phone[-10:]]})
@@ -134,7 +134,7 @@ class Live:
         return self.call("GET", "/wallet/balance/", token=token).body["balance"]
 
     def check_ledger(self) -> dict[str, Any]:
-        """The report of the command, run beside the server."""
+        """The report of the command, while the server runs."""
         done = self.run(sys.executable, "manage.py", "check_ledger", "--json", check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout.splitlines()[0])
@@ -142,9 +142,9 @@ class Live:
 
 @contextmanager
 def live_server(database_url: str, workers: int = 3, **settings: str) -> Iterator[Live]:
-    """The production server on this database, migrated, with these settings beside the usual ones of tests.
+    """The production server on this database, migrated, with these settings in addition to those of tests.
 
-    On PostgreSQL it connects as a role that may do what it must, and no more; where PGBOUNCER names one, through it.
+    On PostgreSQL it connects as a role with only the rights that it needs; through PGBOUNCER where that is set.
     """
     with ExitStack() as stack:
         gateway, codes = stack.enter_context(_gateway())
@@ -166,7 +166,7 @@ SERVING = "serving"
 
 
 def _as_serving(database_url: str, environment: dict[str, str]) -> str:
-    """The database's address for the role that serves, which there is then, with the owner's password if it has one."""
+    """The database's address for the serving role, which is created if necessary."""
     with psycopg.connect(database_url, autocommit=True) as session:
         if session.execute("SELECT FROM pg_roles WHERE rolname = %s", [SERVING]).fetchone() is None:
             session.execute(f"CREATE ROLE {SERVING} LOGIN".encode())
@@ -179,7 +179,7 @@ POOLED = 4
 
 @contextmanager
 def _pooled(program: str, database_url: str) -> Iterator[str]:
-    """The address of a PgBouncer with few connections behind it, and else with the settings that are documented."""
+    """The address of a PgBouncer with few connections to the database, and otherwise the documented settings."""
     config = ConfigParser()
     config.read(BASE_DIR / "scripts/pgbouncer/pgbouncer.ini")
     target = psycopg.conninfo.conninfo_to_dict(database_url)
@@ -210,7 +210,7 @@ def _manage(environment: dict[str, str], *arguments: str) -> None:
 
 @dataclass
 class Development:
-    """The product as `run.sh` serves it, on an SQLite database of its own."""
+    """The product as `run.sh` serves it, on its own SQLite database."""
 
     address: str
     environment: dict[str, str]
@@ -242,7 +242,7 @@ def development_server(folder: Path) -> Iterator[Development]:
 
 
 def program(*names: str) -> str:
-    """The first of these programs that this machine has. Where checks are made (`CI`) one of them must be there."""
+    """The first of these programs that this machine has. In CI one of them must exist."""
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None and "CI" not in os.environ:
         pytest.skip(f"left out: this machine has no {names[0]}")
@@ -252,8 +252,8 @@ def program(*names: str) -> str:
 
 @contextmanager
 def own_postgres(primary: str = "") -> Iterator["Postgres"]:
-    """Its data lie in the system's temporary folder, where the account that it runs as can reach them. Of a `primary`,
-    named by its URL, it is a standby."""
+    """A PostgreSQL with its data in the system's temporary folder, which its account can access. With the URL of a
+    `primary` it is its standby."""
     server = Postgres(Path(tempfile.mkdtemp(prefix="lokanetra-live-")), primary)
     try:
         server.start()
@@ -265,7 +265,7 @@ def own_postgres(primary: str = "") -> Iterator["Postgres"]:
 
 @dataclass
 class Postgres:
-    """A PostgreSQL of one's own, which may be killed."""
+    """A separate PostgreSQL, which tests may kill."""
 
     folder: Path
     primary: str = ""
@@ -280,13 +280,13 @@ class Postgres:
         return int((self.folder / "postmaster.pid").read_text().split()[0])
 
     def kill(self) -> None:
-        """SIGKILL, and wait until nothing of it is left: a zombie would be taken for a running server."""
+        """SIGKILL, and wait until it is gone: a zombie would count as a running server."""
         pid = self.pid()
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
     def stop(self) -> None:
-        """At once, unless it was killed."""
+        """Stop immediately, unless it was killed before."""
         pid = self.pid()
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)  # fast: ends the connections too
@@ -294,7 +294,7 @@ class Postgres:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """All of its processes are stopped, and go on afterwards."""
+        """Inside it, all of its processes are stopped; they continue afterwards."""
         leader = self.pid()
         stopped = [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
         for pid in stopped:
@@ -333,7 +333,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What the calls return, all let go at the same moment."""
+    """The results of calls that all start at the same moment."""
     barrier = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
@@ -409,7 +409,7 @@ def _start(folder: Path, primary: str) -> str:
         program = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_basebackup"
         copy: list[Any] = [program, "-d", primary, "-D", folder, "--write-recovery-conf", "--checkpoint=fast"]
         subprocess.run(copy, check=True, user=account)
-        (folder / ".s.PGSQL.5432.lock").unlink()  # that of the primary, whose socket lies among its data
+        (folder / ".s.PGSQL.5432.lock").unlink()  # the primary's, whose socket is in its data folder
     return get_server(folder, cleanup_mode=None).get_uri()
 
 

@@ -1,4 +1,4 @@
-"""The product's settings as its tests run them: whatever this machine's environment and `.env` say, save the database.
+"""The product's settings for tests: independent of this machine's environment and `.env`, except for the database.
 
 `TEST_DATABASE=postgresql` starts PostgreSQL from its wheel; else DATABASE_URL, else SQLite.
 """
@@ -39,5 +39,5 @@ from lokanetra.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REST_FRAMEWORK = REST_FRAMEWORK | {"TEST_REQUEST_DEFAULT_FORMAT": "json"}  # noqa: F405
-WHITENOISE_USE_FINDERS = True  # whether or not they were ever collected
-WHITENOISE_AUTOREFRESH = True  # else every new client would first read all static files that were ever collected
+WHITENOISE_USE_FINDERS = True  # static files need not be collected
+WHITENOISE_AUTOREFRESH = True  # otherwise every new client would first read all collected static files

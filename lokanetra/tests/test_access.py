@@ -27,14 +27,14 @@ PUBLIC = (200, 200, 200, 200, 200)
 OWN = (401, 200, 200, 200, 200)
 STAFF = (401, 403, 403, 200, 200)
 SUPERUSER = (401, 403, 403, 403, 200)
-# The user is the payer of the hold, who can close none; to the others it is not there.
+# The user is the payer of the hold, who may not close it; for the others it does not exist.
 PAYEE_OR_STAFF = (401, 403, 404, 404, 200)
 
 PAYMENT = {"amount": "1.00"}
 ADJUSTMENT = {"amount": "1.00", "remarks": "counted by hand"}
 WEBHOOK = {"url": "https://example.com/events", "types": ["hold.expired"]}
 
-# Method, path, body, and the status for each of WHO. `{...}` stands for something of the user's.
+# Method, path, body, and the status for each of WHO. `{...}` is replaced by something of the user's.
 TABLE: list[tuple[str, str, dict[str, Any] | None, tuple[int, ...]]] = [
     ("POST", "/auth/send-otp/", {"phone_number": "{phone}"}, (201, 201, 201, 201, 201)),
     ("POST", "/auth/verify-otp/", {"phone_number": "{phone}", "otp": "{otp}"}, PUBLIC),
@@ -103,7 +103,7 @@ TABLE: list[tuple[str, str, dict[str, Any] | None, tuple[int, ...]]] = [
     ("GET", "/redoc/", None, PUBLIC),
     ("GET", "/swagger.json", None, PUBLIC),
 ]
-# What is a superuser's alone, whatever rights a key has.
+# Only for superusers, whatever rights a key has.
 KEY_ROWS = {("POST", "/auth/admin/users/"): 403} | {
     (method, path): 403 for method, path, _, _ in TABLE if path.startswith("/transactions/webhooks/")
 }
@@ -117,7 +117,7 @@ USER_ROWS = [row for row in TABLE if row[3][0] == 401 and row not in STAFF_ROWS 
 
 @pytest.fixture
 def cast(asha, ravi, stranger, staff, boss):
-    """Who calls, and what stands for the braces of the table."""
+    """The callers, and the values for the braces in the table."""
     people = {"nobody": None, "user": asha, "stranger": stranger, "staff": staff, "superuser": boss}
     things = {
         "phone": asha.phone,
@@ -139,7 +139,7 @@ def cast(asha, ravi, stranger, staff, boss):
 
 
 def received(user, payer):
-    """A transfer that the user was paid, as much as is held: its id."""
+    """The id of a transfer to the user, of the amount that is held."""
     payments.credit(user_id=payer.pk, amount=Decimal(10))
     return payments.transfer(user_id=payer.pk, to=user.phone_number, amount=Decimal(10)).transaction.pk
 
@@ -190,7 +190,7 @@ def numbered(path: str) -> str:
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize(("method", "path", "body", "statuses"), TABLE, ids=IDS)
-def test_the_status_is_that_of_the_table(cast, as_user, method, path, body, statuses, who):
+def test_each_caller_gets_the_status_in_the_table(cast, as_user, method, path, body, statuses, who):
     response = send(as_user(cast.people[who]), cast, method, path, body)
     assert response.status_code == statuses[WHO.index(who)], response.content
 
@@ -202,7 +202,7 @@ def test_the_table_has_every_route_and_no_other():
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path, _, _ in TABLE}))
-def test_every_other_method_is_405_and_names_those_of_the_table(nobody, path):
+def test_every_other_method_is_405_and_lists_the_allowed_ones(nobody, path):
     here = {method for method, other, _, _ in TABLE if other == path}
     for method in sorted(ALL_METHODS - here):
         response = nobody.generic(method, numbered(path))
@@ -212,7 +212,7 @@ def test_every_other_method_is_405_and_names_those_of_the_table(nobody, path):
 
 
 @pytest.mark.parametrize("path", [path for method, path, _, _ in TABLE if method == "GET"])
-def test_head_is_for_those_who_may_get(cast, as_user, path):
+def test_head_has_the_status_of_get(cast, as_user, path):
     for person in cast.people.values():
         client = as_user(person)
         assert send(client, cast, "HEAD", path, None).status_code == send(client, cast, "GET", path, None).status_code
@@ -267,8 +267,8 @@ def test_staff_need_the_right_to_close_a_hold_of_others(staff, cast, as_user, me
 
 
 @pytest.mark.parametrize(("method", "path", "body", "statuses"), STAFF_ROWS + HOLD_ROWS + USER_ROWS)
-def test_a_key_opens_staff_routes_as_far_as_its_rights_go_and_no_other(cast, method, path, body, statuses):
-    """With every right there is, it is still no superuser and no user."""
+def test_a_key_opens_only_staff_routes_within_its_rights(cast, method, path, body, statuses):
+    """Even with every right, it is neither a superuser nor a user."""
     account = keys.service_account("settlement")
     account.user_permissions.set(Permission.objects.all())
     client = APIClient()
@@ -290,7 +290,7 @@ def test_a_key_without_rights_opens_no_more_than_staff_may(cast, method, path, b
 
 
 @pytest.mark.parametrize("person", ["staff", "superuser"])
-def test_a_deactivated_member_of_staff_is_out(cast, as_user, person):
+def test_a_deactivated_member_of_staff_is_refused(cast, as_user, person):
     user = cast.people[person]
     by_token, by_session = as_user(user), signed_in(user)
     user.is_active = False
@@ -299,7 +299,7 @@ def test_a_deactivated_member_of_staff_is_out(cast, as_user, person):
         assert {send(client, cast, *row[:3]).status_code for row in STAFF_ROWS + HOLD_ROWS} == {401}
 
 
-def test_who_is_inactive_is_no_staff_however_he_came_in(staff, boss):
+def test_an_inactive_user_has_no_staff_rights(staff, boss):
     for user, permission in ((staff, IsStaff()), (boss, IsSuperuser())):
         request = SimpleNamespace(user=user)
         assert permission.has_permission(request, None)

@@ -1,4 +1,4 @@
-"""One client is counted once, however the proxies spell his address, and two clients are not counted as one."""
+"""One client is counted once, however the proxies write its address, and two clients are not counted as one."""
 
 import pytest
 from django.test import Client, RequestFactory
@@ -28,14 +28,14 @@ UNREADABLE = [
 
 
 @pytest.fixture
-def behind(settings):
-    """Believes so many proxies."""
+def trust_proxies(settings):
+    """Trusts so many proxies."""
 
-    def believe(proxies: int) -> None:
+    def trust(proxies: int) -> None:
         settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": proxies}
 
-    believe(1)
-    return believe
+    trust(1)
+    return trust
 
 
 def client(forwarded: str | None = None, direct: str | None = PROXY) -> str:
@@ -46,11 +46,11 @@ def client(forwarded: str | None = None, direct: str | None = PROXY) -> str:
 @pytest.mark.parametrize(
     ("spellings", "counted"), [(V4, "203.0.113.8"), (V6, "2001:db8::/64"), (UNREADABLE, PROXY)], ids=["4", "6", "none"]
 )
-def test_all_spellings_are_one_client(behind, spellings, counted):
+def test_all_spellings_are_one_client(trust_proxies, spellings, counted):
     assert {spelling: client(spelling) for spelling in spellings} == dict.fromkeys(spellings, counted)
 
 
-def test_others_are_others(behind):
+def test_different_addresses_are_different_clients(trust_proxies):
     others = [
         "203.0.113.8", "203.0.113.9", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1", "2001:db9::1", "fe80::1",
         "::1", "64:ff9b::203.0.113.10", "64:ff9b:1::203.0.113.10", "2002:cb00:710b::1",
@@ -71,8 +71,8 @@ def test_others_are_others(behind):
         (1, None, PROXY),
     ],
 )
-def test_so_many_proxies_are_believed_and_no_more(behind, proxies, forwarded, counted):
-    behind(proxies)
+def test_only_the_configured_number_of_proxies_is_trusted(trust_proxies, proxies, forwarded, counted):
+    trust_proxies(proxies)
     assert client(forwarded) == counted
 
 
@@ -87,28 +87,28 @@ def test_so_many_proxies_are_believed_and_no_more(behind, proxies, forwarded, co
         ("unix:", ""),
     ],
 )
-def test_a_direct_connection_is_read_likewise(direct, counted):
+def test_a_direct_address_is_parsed_in_the_same_way(direct, counted):
     assert client(direct=direct) == counted
 
 
 @pytest.mark.parametrize(("prefix", "clients"), [(48, 1), (56, 2), (64, 3), (128, 4)])
-def test_how_much_of_ipv6_is_one_client_is_a_setting(behind, settings, prefix, clients):
+def test_how_much_of_ipv6_is_one_client_is_a_setting(trust_proxies, settings, prefix, clients):
     settings.CLIENT_IPV6_PREFIX = prefix
     spellings = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "2001:db8:0:100::1"]
     assert len({client(spelling) for spelling in spellings}) == clients
 
 
-def test_the_log_tells_the_whole_address(behind):
+def test_the_log_has_the_whole_address(trust_proxies):
     request = RequestFactory().get("/", HTTP_X_FORWARDED_FOR="[2001:DB8::1]:443")
     assert str(address_of(request)) == "2001:db8::1"
 
 
-# --- Limits count so -----------------------------------------------------------------------------------
+# --- Limits --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("spellings", [V4, V6, UNREADABLE], ids=["4", "6", "none"])
-def test_api_rate_limit_counts_one_client_once(behind, settings, nobody, monkeypatch, spellings):
+def test_api_rate_limit_counts_one_client_once(trust_proxies, settings, nobody, monkeypatch, spellings):
     settings.API_RATE_LIMIT = (len(spellings), 60)
     monkeypatch.setattr("time.time", lambda: 1_800_000_010.0)
 
@@ -123,7 +123,7 @@ def test_api_rate_limit_counts_one_client_once(behind, settings, nobody, monkeyp
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("spellings", [V4, V6, UNREADABLE], ids=["4", "6", "none"])
-def test_the_door_counts_one_client_once(behind, nobody, spellings):
+def test_code_verification_counts_one_client_once(trust_proxies, nobody, spellings):
     def verify(address: str) -> int:
         body = {"phone_number": "9999999999", "otp": "123456"}
         return nobody.post("/auth/verify-otp/", body, HTTP_X_FORWARDED_FOR=address, REMOTE_ADDR=PROXY).status_code
@@ -134,7 +134,7 @@ def test_the_door_counts_one_client_once(behind, nobody, spellings):
 
 
 @pytest.mark.django_db
-def test_codes_sent_count_one_client_once(behind, settings, nobody):
+def test_codes_sent_count_one_client_once(trust_proxies, settings, nobody):
     settings.OTP_SENDS_PER_ADDRESS = 3
     sent = [
         nobody.post(
@@ -147,7 +147,7 @@ def test_codes_sent_count_one_client_once(behind, settings, nobody):
     assert sent == [201, 201, 201, 429, 429]
 
 
-def test_the_console_counts_one_client_once(behind, boss):
+def test_the_console_counts_one_client_once(trust_proxies, boss):
     def log_in(password: str, address: str) -> int:
         form = {"username": "boss", "password": password}
         return Client().post("/admin/login/?next=/admin/", form, HTTP_X_FORWARDED_FOR=address).status_code

@@ -1,6 +1,6 @@
-"""Each module imports only from the floors below it, money is written in one place, and the house has no more rooms.
+"""Each module imports only from the layers below it, money is written in one place, and the top level is fixed.
 
-What the rules find is shown on small bad examples first, then on the product.
+Each rule is tested on small bad examples first, then on the product.
 """
 
 import ast
@@ -15,11 +15,11 @@ from django.conf import settings
 
 pytestmark = pytest.mark.once
 
-HOUSE = Path(settings.BASE_DIR)
+ROOT = Path(settings.BASE_DIR)
 APPS = ("lokanetra", "users", "wallet", "transactions")
 
-# From the ground up: a module imports from the lines above its own. `*` is for all modules called so.
-FLOORS = """
+# A module imports only from the lines above its own. `*` matches any name.
+LAYERS = """
     lokanetra.texts lokanetra.days lokanetra.encrypted lokanetra.formats.en.formats
     lokanetra.parsers lokanetra.shapes lokanetra.postgresql.statements
     lokanetra.env lokanetra.logs lokanetra.pagination lokanetra.filters lokanetra.addresses
@@ -69,7 +69,7 @@ WRITES |= {f"bulk_{verb}" for verb in ("create", "update")}
 WRITES |= {f"a{verb}" for verb in WRITES}
 COLUMNS = {"balance", "status", "amount", "held", "captured", "tier"}
 MONEY = {"Wallet", "Transaction", "Hold", "PaymentRequest", "Key"}
-# What such rows are called where nothing in the module tells what they are.
+# The usual names of such rows, where the module itself does not show what they are.
 USUAL_NAMES = {"wallet", "wallets", "payer", "payee", "receiver", "sender", "transaction", "transactions", "reversals"}
 USUAL_NAMES |= {"hold", "holds", "captures", "asked"}
 WRITING_SQL = re.compile(
@@ -84,8 +84,8 @@ def modules() -> dict[str, ast.Module]:
     """The product's modules by name; neither its tests nor its migrations, which are history."""
     found = {}
     for app in APPS:
-        for path in (HOUSE / app).rglob("*.py"):
-            parts = path.relative_to(HOUSE).with_suffix("").parts
+        for path in (ROOT / app).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
             if not {"tests", "migrations", "__init__"} & set(parts):
                 found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
     return found
@@ -117,21 +117,21 @@ def last_name(node: ast.AST) -> str:
     return getattr(node, "attr", None) or getattr(node, "id", "")
 
 
-def floor_of(name: str) -> int:
-    floors = [line.split() for line in FLOORS.strip().splitlines()]
-    exact = [n for n, line in enumerate(floors) if name in line]
-    found = exact or [n for n, line in enumerate(floors) if any(fnmatch(name, pattern) for pattern in line)]
-    assert found, f"{name} has no floor: give it one in FLOORS"
+def layer_of(name: str) -> int:
+    layers = [line.split() for line in LAYERS.strip().splitlines()]
+    exact = [n for n, line in enumerate(layers) if name in line]
+    found = exact or [n for n, line in enumerate(layers) if any(fnmatch(name, pattern) for pattern in line)]
+    assert found, f"{name} has no layer: give it one in LAYERS"
     return found[0]
 
 
-def wrong_arrows(trees: dict[str, ast.Module]) -> list[str]:
-    """Imports of a module on the same floor or above: without these no circle is left either."""
+def wrong_imports(trees: dict[str, ast.Module]) -> list[str]:
+    """Imports from the same layer or above. Without them there are no cycles either."""
     wrong = []
     for name, tree in trees.items():
-        lazy = not name.endswith(".apps")  # what `ready` and the receivers import, they import when all is loaded
+        lazy = not name.endswith(".apps")  # `ready` and the receivers import when everything is loaded
         for target in {known for found in imports(tree, lazy=lazy) for known in trees if is_in(found, known)}:
-            if target != name and floor_of(target) >= floor_of(name):
+            if target != name and layer_of(target) >= layer_of(name):
                 wrong.append(f"{name} -> {target}")
     return sorted(wrong)
 
@@ -158,37 +158,37 @@ def parsed(**sources: str) -> dict[str, ast.Module]:
         "Wallet = django.utils.module_loading.import_string('wallet.models.Wallet')",
     ],
 )
-def test_an_arrow_upwards_is_found(source):
-    assert wrong_arrows(parsed(users__tokens=source, wallet__models="")) == ["users.tokens -> wallet.models"]
-    assert wrong_arrows(parsed(users__tokens="", wallet__models=source.replace("wallet.models", "users.tokens"))) == []
+def test_an_upward_import_is_found(source):
+    assert wrong_imports(parsed(users__tokens=source, wallet__models="")) == ["users.tokens -> wallet.models"]
+    assert wrong_imports(parsed(users__tokens="", wallet__models=source.replace("wallet.models", "users.tokens"))) == []
 
 
 def test_a_circle_and_a_neighbour_are_found():
     circle = parsed(users__otp="from users import accounts", users__accounts="def f():\n    from users import otp")
-    assert wrong_arrows(circle) == ["users.accounts -> users.otp"]
-    assert wrong_arrows(parsed(users__sms="import users.tokens", users__tokens="")) == ["users.sms -> users.tokens"]
+    assert wrong_imports(circle) == ["users.accounts -> users.otp"]
+    assert wrong_imports(parsed(users__sms="import users.tokens", users__tokens="")) == ["users.sms -> users.tokens"]
 
 
-def test_what_an_app_imports_when_all_is_loaded_is_no_arrow():
+def test_imports_in_ready_are_allowed():
     lazy = "class Config:\n    def ready(self):\n        from wallet.models import Wallet"
-    assert wrong_arrows(parsed(wallet__apps=lazy, wallet__models="")) == []
-    assert wrong_arrows(parsed(wallet__apps="import wallet.models", wallet__models="")) == [
+    assert wrong_imports(parsed(wallet__apps=lazy, wallet__models="")) == []
+    assert wrong_imports(parsed(wallet__apps="import wallet.models", wallet__models="")) == [
         "wallet.apps -> wallet.models"
     ]
 
 
-def test_a_module_without_a_floor_is_found():
-    with pytest.raises(AssertionError, match=r"users\.helpers has no floor"):
-        wrong_arrows(parsed(users__helpers="import users.models", users__models=""))
+def test_a_module_without_a_layer_is_found():
+    with pytest.raises(AssertionError, match=r"users\.helpers has no layer"):
+        wrong_imports(parsed(users__helpers="import users.models", users__models=""))
 
 
 def test_every_import_comes_from_below():
-    assert wrong_arrows(modules()) == []
-    assert all(floor_of(name) >= 0 for name in modules())
+    assert wrong_imports(modules()) == []
+    assert all(layer_of(name) >= 0 for name in modules())
 
 
 def test_accounts_know_nothing_of_money():
-    for path in (HOUSE / "users").rglob("*.py"):
+    for path in (ROOT / "users").rglob("*.py"):
         if "tests" not in path.parts:
             found = set(imports(ast.parse(path.read_text(encoding="utf-8"))))
             assert not [name for name in found if name.split(".")[0] in ("wallet", "transactions")], path
@@ -203,7 +203,7 @@ def test_the_documentation_is_made_in_one_module():
 
 
 def writes(tree: ast.AST) -> list[str]:
-    """Calls and statements that write wallets or the ledger, as far as names tell."""
+    """Calls and statements that write wallets or the ledger, judged by their names."""
     rows = USUAL_NAMES | MONEY | names_of_rows(tree)
     found = [ast.unparse(call.func) for call in calls(tree) if is_write(call, rows)]
     found += [ast.unparse(target) for target in targets(tree) if is_column(target, rows)]
@@ -240,7 +240,7 @@ def targets(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def names_of_rows(tree: ast.AST) -> set[str]:
-    """What wallets and transactions are called in a module: by assignment, loop, annotation, or class."""
+    """The names of wallets and transactions in a module: by assignment, loop, annotation, or class."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and mentions(node.value, MONEY):
@@ -304,7 +304,7 @@ def test_money_is_written_by_the_ledger_and_empty_wallets_by_one_receiver():
     assert {"payer.balance", "payer.held", "hold.captured", "hold.status", "asked.status"} <= set(
         found.pop("wallet.ledger")
     )
-    demo = set(found.pop("wallet.management.commands.demo_data"))  # it writes what it made itself, and nobody else's
+    demo = set(found.pop("wallet.management.commands.demo_data"))  # it writes only what it created itself
     assert demo <= {"Wallet", "Transaction", "Hold", *(f"{name}.objects.bulk_create" for name in MONEY)} | {
         "Wallet.objects.bulk_update",
         "wallet.balance",
@@ -318,7 +318,7 @@ def test_money_is_written_by_the_ledger_and_empty_wallets_by_one_receiver():
 
 
 def sums_in_sql(tree: ast.AST) -> list[str]:
-    """Arithmetic on columns of money: there they count paise."""
+    """Arithmetic on columns of money, which are in paise."""
     return [
         ast.unparse(node)
         for node in ast.walk(tree)
@@ -358,18 +358,21 @@ def test_sums_are_made_in_python():
 # --- Files -------------------------------------------------------------------------------------------
 
 
-def strangers(files: list[str]) -> list[str]:
-    """What stands at the top level and does not belong there."""
+def unknown_files(files: list[str]) -> list[str]:
+    """What does not belong at the top level."""
     top = {file.split("/")[0] for file in files}
     return sorted(name for name in top if not any(fnmatch(name, allowed) for allowed in ALLOWED_AT_THE_TOP.split()))
 
 
-def test_a_stranger_at_the_top_is_found():
-    assert strangers(["utils.py", "core/models.py", "users/models.py", ".ci/run", "README.md"]) == ["core", "utils.py"]
+def test_an_unknown_file_at_the_top_is_found():
+    assert unknown_files(["utils.py", "core/models.py", "users/models.py", ".ci/run", "README.md"]) == [
+        "core",
+        "utils.py",
+    ]
 
 
-def test_nothing_but_the_house_stands_at_the_top():
-    listed = subprocess.run(["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=True)
+def test_the_top_level_has_only_known_files():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     files = listed.stdout.split()
     assert "manage.py" in files
-    assert strangers(files) == []
+    assert unknown_files(files) == []

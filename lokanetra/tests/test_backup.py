@@ -1,4 +1,4 @@
-"""What the documents say of backups: taken while payments go on, restored elsewhere, and served again."""
+"""The documented backup: made while payments continue, restored elsewhere, and served again."""
 
 import os
 import re
@@ -33,20 +33,20 @@ for forgery in ("UPDATE transactions_transaction SET amount = 1", "DELETE FROM t
 
 
 def blocks(vendor: str) -> list[str]:
-    """The commands of the documents: those of a backup, and those of its restoring."""
+    """The commands in the documents: for a backup, and for restoring it."""
     found = re.findall(r"```bash\n(.*?)```", section(OPERATIONS, "Backup and restore"), re.DOTALL)
     return found[:2] if vendor == "postgresql" else found[2:]
 
 
 def run(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Commands of the documents, as if the product and its database were in this folder."""
+    """Run commands from the documents, as if the product and its database were in this folder."""
     script = script.replace("python manage.py", f"{sys.executable} {BASE_DIR}/manage.py")
     command = ["bash", "-euo", "pipefail", "-c", script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 class Payer(threading.Thread):
-    """Pays under new keys until it is told to stop."""
+    """Pays with new keys until it is stopped."""
 
     def __init__(self, live: Live, token: str) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def pay(live: Live, token: str, key: str) -> Answer:
 
 @dataclass
 class Restored:
-    """A server on what was restored, what each token had paid before the backup, and the restoring once more."""
+    """A server on the restored database, what each token had paid before the backup, and a second restore."""
 
     server: Live
     paid: dict[str, dict[str, int]]
@@ -76,7 +76,7 @@ class Restored:
 
 @pytest.fixture(scope="module")
 def payers(live: Live) -> Iterator[list[Payer]]:
-    """They pay before, while and after the backup is made."""
+    """They pay before, during and after the backup."""
     payers = [Payer(live, live.new_account(f"98222222{number:02}")) for number in range(2)]
     for payer in payers:
         payer.start()
@@ -124,7 +124,7 @@ def restored(payers: list[Payer], databases: tuple[Place, Place]) -> Iterator[Re
     server.stop()
 
 
-def test_every_payment_of_before_is_there_and_its_key_still_stands_for_it(restored):
+def test_every_earlier_payment_and_its_key_are_restored(restored):
     for token, paid in restored.paid.items():
         answers = [pay(restored.server, token, key) for key in paid]
         assert [answer.body["transaction_id"] for answer in answers] == list(paid.values())
@@ -140,6 +140,6 @@ def test_the_database_guards_the_ledger_again(restored):
     assert restored.server.shell(FORGERY).split() == ["refused"] * 2
 
 
-def test_nothing_is_restored_over_a_database_that_is_there(restored):
+def test_nothing_is_restored_over_an_existing_database(restored):
     assert restored.again.returncode != 0
     assert "already exists" in restored.again.stderr

@@ -1,4 +1,4 @@
-"""A transaction that begins with a statement of the hot path is one like all others."""
+"""A transaction that begins with a prepared statement behaves like all others."""
 
 import pytest
 from django.db import DataError, Error, connection
@@ -30,7 +30,7 @@ def test_it_is_committed_as_one(user):
 
 
 @pytest.mark.parametrize("ordinary_first", [True, False])
-def test_it_is_undone_as_one(user, ordinary_first):
+def test_it_is_rolled_back_as_one(user, ordinary_first):
     with pytest.raises(ZeroDivisionError), atomic():
         if ordinary_first:
             UserProfile.objects.update(last_name="Rao")
@@ -39,7 +39,7 @@ def test_it_is_undone_as_one(user, ordinary_first):
     assert (first_name(), UserProfile.objects.get().last_name) == ("", "")
 
 
-def test_a_savepoint_within_it_is_undone_alone(user):
+def test_a_savepoint_in_it_is_rolled_back_alone(user):
     with atomic():
         rows_of(NAME, ["Asha", user.pk])
         with pytest.raises(ZeroDivisionError), atomic():
@@ -48,7 +48,7 @@ def test_a_savepoint_within_it_is_undone_alone(user):
     assert first_name() == "Asha"
 
 
-def test_a_first_statement_that_fails_undoes_nothing_and_leaves_the_connection(user):
+def test_a_failing_first_statement_leaves_the_connection_usable(user):
     if connection.vendor == "sqlite":
         return  # it divides by zero
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_what_cannot_be_prepared_is_an_error_each_time(user):
     assert rows_of(NAME, ["Asha", user.pk])
 
 
-def test_one_without_a_statement_is_not_begun(user):
+def test_a_transaction_without_statements_is_not_begun(user):
     with atomic():
         pass
     with pytest.raises(ZeroDivisionError), atomic():
@@ -77,7 +77,7 @@ def test_one_without_a_statement_is_not_begun(user):
 
 def test_without_autocommit_the_next_one_begins_where_one_ends(user):
     if connection.vendor == "sqlite":
-        return  # its driver sees to that
+        return  # its driver does that
     connection.set_autocommit(False)
     try:
         rows_of(NAME, ["Asha", user.pk])

@@ -1,4 +1,4 @@
-"""The benchmarks fit today's product: what they write agrees with the books, what they compare with is what it says."""
+"""The benchmarks match the product: what they write agrees with the books, and their references do what they claim."""
 
 import re
 import subprocess
@@ -40,7 +40,7 @@ def test_every_file_that_is_named_is_there():
 @pytest.mark.parametrize(
     "wrong", ["--rounds=0", "--seconds=9999", "--only=transfer,nothing", "--large-rows=1", "--fast"]
 )
-def test_an_option_that_cannot_be_is_refused(wrong: str):
+def test_an_invalid_option_is_refused(wrong: str):
     with pytest.raises(SystemExit):
         arguments().parse_args([wrong])
 

@@ -1,4 +1,4 @@
-"""The console and Swagger in a real browser: what people click, and that it looks as it should."""
+"""The console and Swagger in a real browser: what people click, and how it looks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytestmark = pytest.mark.once
 PASSWORD = "correct horse"  # noqa: S105
 
-# Made in the server's own environment: a fortnight of payments of two people.
+# Run in the server's own environment: a fortnight of payments between two people.
 STORY = """
 from datetime import timedelta
 from decimal import Decimal
@@ -63,7 +63,7 @@ def chromium(server: Development) -> Iterator[playwright.Browser]:
 
 @pytest.fixture
 def page(server: Development, chromium: playwright.Browser) -> Iterator[playwright.Page]:
-    """A page of the console, logged in; whatever it asks another host for is an error."""
+    """A page of the console, logged in; requests to another host are errors."""
     context = chromium.new_context(base_url=f"http://{server.address}", viewport={"width": 1280, "height": 900})
     page = context.new_page()
     elsewhere: list[str] = []
@@ -94,8 +94,8 @@ def open_wallet(page: playwright.Page, phone: str) -> None:
     page.wait_for_url("**/change/**")
 
 
-def do(page: playwright.Page, deed: str, **fields: str) -> None:
-    page.get_by_role("link", name=deed, exact=False).first.click()
+def do(page: playwright.Page, action: str, **fields: str) -> None:
+    page.get_by_role("link", name=action, exact=False).first.click()
     for name, value in fields.items():
         page.fill(f"[name={name}]", value)
     page.get_by_role("button", name="Continue").click()
@@ -112,7 +112,7 @@ def test_the_front_page_draws_its_charts(page):
     assert "The books agree: 3 wallets" in page.inner_text("main, body")
 
 
-def test_a_wallet_is_found_by_phone_frozen_and_let_go_again(page):
+def test_a_wallet_is_found_by_phone_frozen_and_unfrozen(page):
     open_wallet(page, "99999 99999")
     do(page, "Freeze", reason="Stolen phone")
     assert "The wallet is frozen." in page.inner_text("body")
@@ -124,7 +124,7 @@ def test_a_wallet_is_found_by_phone_frozen_and_let_go_again(page):
     assert "Stolen phone" in page.inner_text("#result_list")
 
 
-def test_an_adjustment_is_looked_at_confirmed_and_done_once(page):
+def test_an_adjustment_is_reviewed_confirmed_and_made_once(page):
     open_wallet(page, "9888888888")
     page.get_by_role("link", name="Credit").first.click()
     page.fill("[name=amount]", "12.34")
@@ -139,7 +139,7 @@ def test_an_adjustment_is_looked_at_confirmed_and_done_once(page):
     assert page.get_by_text("+₹ 12.34").count() == 1
 
 
-def test_a_deed_on_the_page_of_a_person_leads_back_to_it(page):
+def test_an_action_on_a_persons_page_returns_to_it(page):
     page.goto("/admin/wallet/wallet/")
     page.get_by_role("link", name="user_9888888888").click()
     do(page, "Credit", amount="123456.78", reason="Prize")
@@ -157,7 +157,7 @@ def test_a_payment_is_reversed(page):
     assert "is given back by transaction" in page.inner_text("body")
 
 
-def test_the_list_is_had_as_a_file(page):
+def test_the_list_is_downloaded_as_a_file(page):
     page.goto("/admin/transactions/transaction/?transaction_type__exact=DEBIT")
     with page.expect_download() as file:
         page.get_by_role("link", name="Export CSV").first.click()
@@ -216,14 +216,14 @@ REPORTED = "document.addEventListener('securitypolicyviolation', event => consol
 
 
 def barriers(page: playwright.Page) -> list[str]:
-    """What keeps people from using a page, with where it is."""
+    """The accessibility errors of a page, with their elements."""
     found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     grave = [rule for rule in found if rule["impact"] in ("serious", "critical")]
     return [f"{rule['id']}: {node['html']}" for rule in grave for node in rule["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_can_be_used_by_everybody_and_nothing_is_complained_of(server, chromium, scheme):
+def test_every_page_is_accessible_and_logs_no_errors(server, chromium, scheme):
     context = chromium.new_context(base_url=f"http://{server.address}", color_scheme=scheme)
     context.add_init_script(REPORTED)
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""A client in TypeScript, generated from `/swagger.json`: it compiles as strictly as there is, and pays."""
+"""A client in TypeScript, generated from `/swagger.json`: it compiles in the strictest mode, and pays."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def npm(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def install(folder: Path, attempts: int = 4) -> None:
-    """The registry, far away, may hang once."""
+    """The registry may hang once."""
     try:
         npm(folder, "ci", "--prefer-offline", "--no-audit", "--no-fund").check_returncode()
     except subprocess.SubprocessError:
@@ -54,7 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def complaints(folder: Path, url: str) -> str:
-    """What the compiler says of the flow by the types that this documentation makes."""
+    """What the compiler says about the flow with the types of this documentation."""
     generated = npm(folder, "run", "generate", LOKANETRA_URL=url)
     assert generated.returncode == 0, generated.stdout + generated.stderr
     return "".join(re.findall(r"^.*error TS.*\n", npm(folder, "run", "compile").stdout, re.MULTILINE))
@@ -62,22 +62,22 @@ def complaints(folder: Path, url: str) -> str:
 
 def test_it_compiles_and_pays(live: Live, installed: Path):
     url = f"http://127.0.0.1:{live.port}"
-    said = complaints(installed, url)
-    assert said == "", said
+    errors = complaints(installed, url)
+    assert errors == "", errors
     environment = os.environ | {"LOKANETRA_URL": url, "PHONES": "9870000011 9870000012"}
     flow = [program("node"), installed / "built" / "flow.js"]
     with subprocess.Popen(
         flow, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        told = "".join(answered(live, process))
-    assert process.returncode == 0, told
+        output = "".join(answered(live, process))
+    assert process.returncode == 0, output
     steps = ["pay", "list", "refusals", "hold", "request", "statement"]
-    assert re.findall(r"^done: (\w+)$", told, re.MULTILINE) == steps
+    assert re.findall(r"^done: (\w+)$", output, re.MULTILINE) == steps
     assert live.check_ledger()["ok"]
 
 
 def answered(live: Live, process: subprocess.Popen[str]) -> Iterator[str]:
-    """The lines that it says, each code that it asks for being told."""
+    """The lines that it prints, while each code that it asks for is sent to it."""
     assert process.stdin and process.stdout
     for line in process.stdout:
         yield line
@@ -94,8 +94,8 @@ def refusal(spec: dict[str, Any]) -> dict[str, Any]:
     return spec["paths"]["/wallet/transfer/"]["post"]["responses"]["400"]["schema"]
 
 
-# What would be lost without a word if nothing looked, and the line of the flow that then does not compile.
-SLIPS: dict[str, Callable[[dict[str, Any]], Any]] = {
+# Mistakes in the documentation, by the part of the flow that then does not compile.
+MISTAKES: dict[str, Callable[[dict[str, Any]], Any]] = {
     'Schemas["Receipt"]["remarks"]': lambda spec: receipt(spec)["required"].remove("remarks"),
     'Schemas["Receipt"]["hold"]': lambda spec: receipt(spec)["properties"]["hold"].pop("x-nullable"),
     'Schemas["Receipt"]["transaction_type"]': lambda spec: receipt(spec)["properties"]["transaction_type"].pop("enum"),
@@ -108,12 +108,12 @@ SLIPS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def test_it_does_not_compile_by_a_documentation_that_has_slipped(live: Live, installed: Path, tmp_path: Path):
+def test_it_does_not_compile_against_a_wrong_documentation(live: Live, installed: Path, tmp_path: Path):
     spec = live.call("GET", "/swagger.json").body
-    for slip in SLIPS.values():
-        slip(spec)
+    for make_mistake in MISTAKES.values():
+        make_mistake(spec)
     (tmp_path / "swagger.json").write_text(json.dumps(spec), encoding="utf-8")
     numbers = re.findall(r"^flow\.ts\((\d+),", complaints(installed, str(tmp_path)), re.MULTILINE)
     lines = (installed / "flow.ts").read_text(encoding="utf-8").splitlines()
     wrong = {lines[int(number) - 1] for number in numbers}
-    assert [part for part in SLIPS if not any(part in line for line in wrong)] == []
+    assert [part for part in MISTAKES if not any(part in line for line in wrong)] == []

@@ -1,4 +1,4 @@
-"""No page of the console breaks, whatever stands in its address or its form. The pages come from the map of URLs."""
+"""No page of the console breaks, whatever is in its address or its form. The pages come from the URLconf."""
 
 import re
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from users.models import UserProfile
 from wallet import holds, requests
 from wallet.models import LedgerCheck, Tier
 
-# What Django and Unfold read by themselves.
+# Parameters that Django and Unfold read.
 FRAMEWORK = """
     _to_field _popup _source_model _changelist_filters _facets _saveasnew _save _continue _addanother p o all e q next
     action index select_across _selected_action page s extended app_label model_name field_name term timestamp__year
 """.split()  # noqa: SIM905
-# As they stand in an address; `{}` is for the parameter's name.
+# As in an address; `{}` is replaced by the parameter's name.
 JUNK = ["", "x", "-1", "9" * 30, "%00", "%", "%D9%A3", "%ED%A0%80", "1&{}=x", "x" * 10_000]
 IDS = ["0", "-1", "x", "None", "9" * 20, "9" * 5000, "%00", "%25", "%D9%A3", "_", "_00", "_5F", "_ZZ", "1_2F1", "1/1"]
 
@@ -39,7 +39,7 @@ def routes(patterns, prefix: str = "/admin/") -> Iterator[str]:
 
 
 (ADMIN,) = [found for found in get_resolver().url_patterns if getattr(found, "app_name", "") == "admin"]
-# A pattern's named group reads as the part of a path that it stands for.
+# A pattern's named group becomes a path part of that name.
 ROUTES = [
     re.sub(r"\^?\(\?P(<\w+>)[^)]*\)(/?)\$?", r"\1\2", route) for route in dict.fromkeys(routes(ADMIN.url_patterns))
 ]
@@ -47,7 +47,7 @@ ROUTES = [
 
 @pytest.fixture
 def rows(asha, boss):
-    """The newest row of each model that the console shows."""
+    """The newest row of each model in the console."""
     otp.send(phone_number=asha.phone_number, address="127.0.0.1")
     tokens.issue(asha)
     audit.record(user_id=boss.pk, on=asha, what="account")
@@ -70,7 +70,7 @@ def client(boss):
 
 @pytest.fixture
 def path_of(rows):
-    """The address of a page, of the newest row where it is about one."""
+    """The address of a page, with the newest row where it needs one."""
 
     def path(route: str) -> str:
         model = next((model for prefix, model in MODELS.items() if route.startswith(prefix)), UserProfile)
@@ -81,7 +81,7 @@ def path_of(rows):
     return path
 
 
-def is_whole(answer) -> bool:
+def is_intact(answer) -> bool:
     return answer.status_code < 500 and b"Traceback" not in getattr(answer, "content", b"")
 
 
@@ -98,18 +98,18 @@ def test_no_junk_breaks_a_page(client, path_of, route, method):
     path = path_of(route)
     for junk in JUNK:
         query = "&".join(f"{name}={junk.format(name)}" for name in FRAMEWORK)
-        assert is_whole(send(client, method, path, query)), f"{path}: {junk[:99]}"
+        assert is_intact(send(client, method, path, query)), f"{path}: {junk[:99]}"
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("page", ["", "add/", "<path:object_id>/change/", "<path:object_id>/delete/"])
 def test_no_parameter_breaks_a_page_of_a_model(client, path_of, page, method):
-    """The models take all parameters with all junk in turns."""
+    """All parameters and all junk, distributed over the models."""
     paths = cycle([path_of(model + page) for model in MODELS])
     for path, (name, junk) in zip(paths, product(FRAMEWORK, JUNK), strict=False):
         query = f"{name}={junk.format(name)}"
-        assert is_whole(send(client, method, path, query)), f"{path}: {query[:99]}"
+        assert is_intact(send(client, method, path, query)), f"{path}: {query[:99]}"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -119,7 +119,7 @@ def test_no_filter_breaks_a_list(client, rows, model):
     like_own = {f"{name.split('__')[0]}__{lookup}" for name in own for lookup in ("exact", "in", "isnull", "gte")}
     for name, junk in product(sorted(own | like_own), JUNK):
         query = f"{name}={junk.format(name)}"
-        assert is_whole(client.get(f"{model}?{query}")), query[:99]
+        assert is_intact(client.get(f"{model}?{query}")), query[:99]
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
@@ -127,7 +127,7 @@ def test_no_id_breaks_a_page(client, rows, route):
     for junk in IDS:
         path = re.sub(r"<[\w:]+>", junk, route)
         for answer in (client.get(path), client.post(path, {"post": "yes", "confirmed": ""})):
-            assert is_whole(answer), path[:99]
+            assert is_intact(answer), path[:99]
 
 
 @pytest.mark.parametrize("page", ["/admin/", *MODELS, *(f"{model}<path:object_id>/change/" for model in MODELS)])

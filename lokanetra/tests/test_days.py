@@ -1,4 +1,4 @@
-"""Days begin and end where those of `TIME_ZONE` do; times that leave the product are in UTC."""
+"""Days begin and end as in `TIME_ZONE`; times that leave the product are in UTC."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
@@ -31,13 +31,13 @@ def utc(*parts):
     [
         ("UTC", date(2026, 1, 31), utc(2026, 1, 31), 24),
         ("Asia/Kolkata", date(2026, 1, 31), utc(2026, 1, 30, 18, 30), 24),
-        # Clocks are put forward at midnight: the day begins at one.
+        # Clocks go forward at midnight: the day begins at one.
         ("America/Santiago", date(2026, 9, 6), utc(2026, 9, 6, 4), 23),
         ("Asia/Beirut", date(2026, 3, 29), utc(2026, 3, 28, 22), 23),
-        # Clocks are put back at midnight: the last hour comes twice.
+        # Clocks go back at midnight: the last hour occurs twice.
         ("America/Santiago", date(2026, 4, 4), utc(2026, 4, 4, 3), 25),
         ("Asia/Beirut", date(2026, 10, 24), utc(2026, 10, 23, 21), 25),
-        # Clocks are put back at one: the first hour comes twice.
+        # Clocks go back at one: the first hour occurs twice.
         ("America/Havana", date(2026, 11, 1), utc(2026, 11, 1, 4), 25),
     ],
 )
@@ -58,7 +58,7 @@ def test_the_first_and_the_last_day_that_can_be_written_have_ends(settings, zone
     assert days.end_of(date.max) == datetime.max.replace(tzinfo=UTC)
 
 
-def test_today_is_the_day_that_it_is_there(settings, clock_at):
+def test_today_depends_on_the_time_zone(settings, clock_at):
     clock_at(utc(2026, 1, 31, 18, 30))
     assert days.today() == date(2026, 2, 1)
     settings.TIME_ZONE = "UTC"
@@ -94,7 +94,7 @@ def test_a_date_and_a_time_without_a_zone_are_read_in_the_time_zone(text, first,
 @pytest.mark.parametrize(
     "text", ["", "soon", "2026-02-30", "12:00", "\u0663", "0001-01-01T00:00", "9999-12-31T23:59-14:00"]
 )
-def test_what_names_no_instant_is_a_value_error(text):
+def test_an_unreadable_moment_is_a_value_error(text):
     with pytest.raises(ValueError):  # noqa: PT011
         days.parse_span(text)
 
@@ -127,7 +127,7 @@ def opening():
 
 @pytest.fixture
 def evening(boss, asha, clock_at):
-    """One of each thing that has a time: of a January evening in UTC, and of a February night in India."""
+    """One of each object with a time: a January evening in UTC, which is a February night in India."""
     clock_at(EVENING)
     credit = payments.credit(user_id=asha.pk, amount=Decimal("5.00"))
     otp.send(phone_number=asha.phone_number, address="192.0.2.1")
@@ -141,14 +141,14 @@ def evening(boss, asha, clock_at):
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "UTC", "America/Santiago"])
-def test_json_and_files_tell_times_in_utc(settings, evening, asha, boss, as_user, zone):
+def test_json_and_files_have_times_in_utc(settings, evening, asha, boss, as_user, zone):
     settings.TIME_ZONE = zone
     staff, client = as_user(boss), as_user(asha)
     credited = client.post("/wallet/credit/", {"amount": "1.00"}).json()
-    told = {credited["timestamp"], client.get(f"/transactions/{evening}/").json()["timestamp"]}
-    told |= {row["date_joined"] for row in staff.get("/auth/admin/users/").json()["results"]}
-    told |= {row["created_at"] for row in staff.get("/wallet/admin/wallets/").json()["results"]}
-    assert told == {"2026-01-31T21:59:07Z"}
+    times = {credited["timestamp"], client.get(f"/transactions/{evening}/").json()["timestamp"]}
+    times |= {row["date_joined"] for row in staff.get("/auth/admin/users/").json()["results"]}
+    times |= {row["created_at"] for row in staff.get("/wallet/admin/wallets/").json()["results"]}
+    assert times == {"2026-01-31T21:59:07Z"}
     for file in (client.get("/transactions/export/"), staff.get("/transactions/admin-export/")):
         assert b"2026-01-31T21:59:07Z" in b"".join(file.streaming_content)
 
@@ -158,7 +158,7 @@ def test_json_and_files_tell_times_in_utc(settings, evening, asha, boss, as_user
     ["", "users/userprofile/{asha}/change/", "users/login/", "users/otp/", "admin/logentry/", "wallet/wallet/",
      "wallet/wallet/{wallet}/change/", "wallet/ledgercheck/", "transactions/transaction/"],
 )  # fmt: skip
-def test_every_page_of_the_console_tells_times_in_the_time_zone(evening, asha, boss, page):
+def test_every_page_of_the_console_shows_times_in_the_time_zone(evening, asha, boss, page):
     client = Client()
     client.force_login(boss)
     shown = client.get(f"/admin/{page.format(asha=asha.pk, wallet=asha.wallet.pk)}").content.decode()

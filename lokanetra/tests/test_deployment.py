@@ -1,5 +1,5 @@
-"""The files of `scripts/deploy/` say what is so: their settings, paths and commands are there, and their own tools take
-them. Two servers behind nginx are restarted, and nobody notices."""
+"""The files of `scripts/deploy/` are right: their settings, paths and commands exist, and their own tools accept them.
+Two servers behind nginx are restarted, and no request fails."""
 
 import datetime
 import re
@@ -70,14 +70,14 @@ def test_no_secret_is_in_the_image():
 # --- Paths, commands, images -----------------------------------------------------------------------------
 
 
-def test_what_goes_into_the_image_is_there():
+def test_the_files_of_the_image_exist():
     copied = re.findall(r"^COPY (?!--from)(\S+) ", text("Dockerfile"), re.MULTILINE)
     kept = re.findall(r"^!(\S+)$", text("Dockerfile.dockerignore"), re.MULTILINE)
     assert [path for path in copied + kept if not glob(path, root_dir=BASE_DIR)] == []
     assert {path.split("/")[0] for path in copied} <= {".", *(path.split("/")[0] for path in kept)}
 
 
-def test_every_script_and_command_is_there():
+def test_every_script_and_command_exists():
     files = [path.read_text() for path in DEPLOY.iterdir()]
     scripts = {name for content in files for name in re.findall(r"scripts/[\w/]+\.sh", content)}
     assert {"scripts/serve.sh", "scripts/worker.sh"} <= scripts
@@ -86,7 +86,7 @@ def test_every_script_and_command_is_there():
     assert {"migrate", "collectstatic"} <= commands <= set(get_commands())
 
 
-def test_every_image_is_of_a_version():
+def test_every_image_has_a_version():
     images = re.findall(r"^FROM (\S+)", text("Dockerfile"), re.MULTILINE)
     images += [service["image"] for service in compose().values() if service not in ours().values()]
     assert len(images) == 4
@@ -112,18 +112,18 @@ def test_servers_wait_for_the_migration_and_connect_as_another_role():
     assert "CREATE ROLE lokanetra_server LOGIN" in text("roles.sql")
 
 
-def test_two_servers_are_where_nginx_looks_for_them():
+def test_nginx_has_the_ports_of_both_servers():
     upstream = re.findall(r"server 127\.0\.0\.1:(\d+)", text("nginx.conf"))
     published = [port for service in ours().values() for port in service.get("ports", [])]
     assert [f"127.0.0.1:{port}:8000" for port in upstream] == published
 
 
-# --- What their own tools say ----------------------------------------------------------------------------
+# --- Their own tools -------------------------------------------------------------------------------------
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("unit", UNITS)
-def test_systemd_takes_the_units(unit, tmp_path):
+def test_systemd_accepts_the_units(unit, tmp_path):
     placed = tmp_path / unit.replace("@", "@8000")
     known = text(unit).replace(HOME, str(BASE_DIR)).replace("User=lokanetra", "User=root")
     placed.write_text(known)
@@ -133,7 +133,7 @@ def test_systemd_takes_the_units(unit, tmp_path):
 
 @contextmanager
 def nginx(folder: Path, port: int, servers: list[int]) -> Iterator[None]:
-    """The site of this project at this port, on this machine alone."""
+    """The site of this project at this port, only on this machine."""
     site = text("nginx.conf").replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
     site = site.replace("listen 443", f"listen 127.0.0.1:{port}")
     for there, here in zip(("8000", "8001"), servers, strict=True):
@@ -169,7 +169,7 @@ def make_certificate(folder: Path) -> None:
 
 
 class Client(threading.Thread):
-    """Pays, or looks, through the proxy until it is told to stop; it tries nothing again itself."""
+    """Pays, or reads the balance, through the proxy until it is stopped, without retries."""
 
     def __init__(self, port: int, token: str, number: int) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ def test_two_servers_count_together_by_one_redis():
 
 
 @pytest.mark.slow
-def test_a_rolling_restart_behind_nginx_costs_nobody_anything(pair, tmp_path):
+def test_a_rolling_restart_behind_nginx_fails_no_request(pair, tmp_path):
     port = free_port()
     token = pair[0].new_account("9877000003")
     clients = [Client(port, token, number) for number in range(4)]

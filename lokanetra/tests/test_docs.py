@@ -1,4 +1,4 @@
-"""The documents say what is so: each thing has one home in their tables, and what they lead to and name is there."""
+"""The documents are right: each thing has one home in their tables, and what they link to and name exists."""
 
 import os
 import re
@@ -33,15 +33,15 @@ from lokanetra.tests.docs import (
 pytestmark = pytest.mark.once
 
 APPS = ("lokanetra", "users", "wallet", "transactions")
-LONGEST_README = 180  # lines: what is read in ten minutes, pictures and commands included
+LONGEST_README = 180  # lines: readable in ten minutes, with pictures and commands
 OF_SERVERS = {"HOST", "PORT", "WORKERS", "DRAIN_SECONDS"}  # read by scripts, and not by settings.py
-# What the reader has or makes himself, by our own examples.
+# Files that the reader has or creates, following our examples.
 OF_THE_READER = {".env", "phones.csv"}
 
 # What people open in a browser: no calls of the API.
 PAGES = ("/admin/", "/swagger/", "/redoc/", "/swagger.json")
 
-# A row is about what its first cell names, if that says nothing else.
+# A row describes what its first cell names, if the cell has nothing else.
 IS_NAMES = re.compile(r"(`[^`]+`(, | |$))+")
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -71,7 +71,7 @@ def commands() -> set[str]:
 
 
 def scripts() -> set[str]:
-    """What people start; what is only sourced by these cannot be executed."""
+    """What people start; files that are only sourced are not executable."""
     files = [*(BASE_DIR / "scripts").rglob("*.sh"), *(BASE_DIR / "scripts").glob("*.py")]
     return {str(file.relative_to(BASE_DIR)) for file in files if file.suffix == ".py" or os.access(file, os.X_OK)}
 
@@ -93,8 +93,8 @@ def test_every_command_and_script_is_in_the_table_and_no_other():
     assert set(named_in(first_cells(section(OPERATIONS, "Commands and scripts")))) == commands() | scripts()
 
 
-def told(cell: str) -> Iterator[tuple[str, str]]:
-    """The calls of a cell: a path without a method has that of the path before, and `.../last/` its beginning too."""
+def calls_in(cell: str) -> Iterator[tuple[str, str]]:
+    """The calls of a cell: a path without a method takes that of the previous path, and `.../last/` its beginning."""
     methods, path, waiting = ["GET"], "", []
     for name in named_in([cell]):
         method, place = re.fullmatch("([A-Z]*) ?(.*)", name).groups()
@@ -107,7 +107,7 @@ def told(cell: str) -> Iterator[tuple[str, str]]:
 
 def test_every_call_is_in_the_table_once_and_no_other():
     cells = first_cells(section(API, "Endpoints"))
-    listed = [call for cell in cells for call in told(cell) if "?" not in call[1]]
+    listed = [call for cell in cells for call in calls_in(cell) if "?" not in call[1]]
     assert sorted(listed) == sorted({*calls(), *(("GET", page) for page in PAGES)})
 
 
@@ -124,7 +124,7 @@ def test_calls_have_one_table():
     ]
 
 
-# --- What they lead to -------------------------------------------------------------------------------
+# --- Links -------------------------------------------------------------------------------------------
 
 
 def headings(document: Path, level: str = "#+") -> list[str]:
@@ -132,7 +132,7 @@ def headings(document: Path, level: str = "#+") -> list[str]:
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it."""
+    """As on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -178,20 +178,20 @@ def test_the_readme_is_read_in_ten_minutes():
     assert len(read(README).splitlines()) < LONGEST_README
 
 
-# --- What they name ----------------------------------------------------------------------------------
+# --- Names -------------------------------------------------------------------------------------------
 
 
 @cache
 def files() -> frozenset[str]:
-    """Those of the repository, the new ones among them, and their folders with a slash at the end."""
+    """The files of the repository, including new ones, and their folders with a slash at the end."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     found = subprocess.run(listing, cwd=BASE_DIR, capture_output=True, text=True, check=True).stdout.splitlines()
     there = [name for name in found if (BASE_DIR / name).exists()]
     return frozenset([*there, *(f"{folder}/" for name in there for folder in Path(name).parents)])
 
 
-def is_there(name: str) -> bool:
-    """A path is one from the top, of a folder too, with `*` in it or not; a bare name is that of some file."""
+def exists(name: str) -> bool:
+    """A path, of a folder too, starts at the top and may have `*` in it; a bare name may be that of any file."""
     name = name.removeprefix("./").removesuffix("/")
     return any(
         fnmatch(file, name) or file.startswith(f"{name}/") or ("/" not in name and Path(file).name == name)
@@ -200,7 +200,7 @@ def is_there(name: str) -> bool:
 
 
 def files_named(document: Path) -> set[str]:
-    """In backticks by their endings, and below `scripts/` wherever they stand."""
+    """Files in backticks, by their endings, and everything below `scripts/`."""
     endings = r"[\w./*@-]+\.(?:py|sh|md|txt|toml|ini|yml|yaml|json|conf|sql|service|example)|[\w./-]+/"
     quoted = {
         name
@@ -211,18 +211,18 @@ def files_named(document: Path) -> set[str]:
 
 
 @documents
-def test_it_names_no_file_that_is_not_there(document):
+def test_every_named_file_exists(document):
     examples = set(re.findall(r"^`(\w+\.\w+)` ", read(document), re.MULTILINE))
-    assert [name for name in sorted(files_named(document) - examples - OF_THE_READER) if not is_there(name)] == []
+    assert [name for name in sorted(files_named(document) - examples - OF_THE_READER) if not exists(name)] == []
 
 
 @documents
-def test_it_names_no_command_that_is_not_there(document):
+def test_every_named_command_exists(document):
     assert set(re.findall(r"manage\.py ([a-z_]+)", read(document))) <= get_commands().keys()
 
 
-def test_a_file_that_is_not_there_is_found():
-    assert not is_there("wallet/services.py")
-    assert not is_there("services.py")
-    assert is_there("wallet/ledger.py")
-    assert is_there("*/exceptions.py")
+def test_a_missing_file_is_noticed():
+    assert not exists("wallet/services.py")
+    assert not exists("services.py")
+    assert exists("wallet/ledger.py")
+    assert exists("*/exceptions.py")

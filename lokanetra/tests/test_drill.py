@@ -1,4 +1,4 @@
-"""The drill is as it is described, and counts right: it fails where a payment was lost, done twice or told wrongly."""
+"""The drill is as described, and counts right: it fails if a payment was lost, done twice or wrongly answered."""
 
 import itertools
 import re
@@ -47,28 +47,28 @@ def test_help_names_every_option_and_every_scenario(usage):
 
 
 @pytest.mark.parametrize("wrong", ["--only=kill,nothing", "--fast", "--json", "kill"])
-def test_an_option_that_cannot_be_is_refused(wrong, capsys):
+def test_an_invalid_option_is_refused(wrong, capsys):
     with pytest.raises(SystemExit) as ended:
         arguments().parse_args([wrong])
     assert (ended.value.code, "error: " in capsys.readouterr().err) == (2, True)
 
 
-def test_the_documents_tell_of_every_scenario_and_no_other(described):
+def test_the_documents_list_every_scenario_and_no_other(described):
     table = described[described.index("| what fails") :]
-    told = [row.split(" | ")[0].strip("| ") for row in table.splitlines()[2:] if row.startswith("|")]
-    assert told == [one.title for one in SCENARIOS.values() for _ in range(one.times)] + ["all"]
+    documented = [row.split(" | ")[0].strip("| ") for row in table.splitlines()[2:] if row.startswith("|")]
+    assert documented == [one.title for one in SCENARIOS.values() for _ in range(one.times)] + ["all"]
 
 
 def test_the_documents_have_the_settings_of_patroni_that_the_drill_has(described, patroni):
     wanted = patroni["bootstrap"]["dcs"]
     wanted |= wanted["postgresql"] | wanted["postgresql"]["parameters"]
-    told = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", described, re.MULTILINE))
-    assert len(told) >= 8
-    assert told == {name: yaml.safe_dump(wanted[name]).split()[0] for name in told}
+    documented = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", described, re.MULTILINE))
+    assert len(documented) >= 8
+    assert documented == {name: yaml.safe_dump(wanted[name]).split()[0] for name in documented}
 
 
 def test_patroni_keeps_the_times_that_the_drill_gives_it(patroni):
-    """It would take others in their stead."""
+    """It would replace invalid ones."""
     dcs = patroni["bootstrap"]["dcs"]
     assert dcs["ttl"] >= 20 and dcs["retry_timeout"] >= 3
     assert dcs["loop_wait"] + 2 * dcs["retry_timeout"] <= dcs["ttl"]
@@ -87,7 +87,7 @@ def test_clients_pay_each_other_and_themselves_each_payment_with_a_key_of_its_ow
 
 
 class Answering(Clients):
-    """Gives these answers, one after the other, instead of asking a server."""
+    """Returns these answers in turn, instead of calling a server."""
 
     def __init__(self, *answers: str) -> None:
         super().__init__([1, 2])
@@ -111,7 +111,7 @@ class Answering(Clients):
         (["broken off", "503 server_busy", "200 replayed"], False),
     ],
 )
-def test_a_client_asks_the_other_server_with_the_same_key_and_notes_what_it_was_told_wrongly(
+def test_a_client_retries_at_the_other_server_with_the_same_key_and_notes_wrong_answers(
     monkeypatch, answers, is_contradicted
 ):
     monkeypatch.setattr(clients, "RETRY_PAUSE", 0)
@@ -122,7 +122,7 @@ def test_a_client_asks_the_other_server_with_the_same_key_and_notes_what_it_was_
     assert [one.is_contradicted for one in several.acknowledged] == [is_contradicted]
 
 
-# --- What is made of it ----------------------------------------------------------------------------------
+# --- The report ------------------------------------------------------------------------------------------
 
 CREDIT, TRANSFER = Payment("a", 0, 0, 500), Payment("b", 0, 1, 200)
 BEFORE, AFTER = {0: 1000, 1: 1000}, {0: 1300, 1: 1200}
@@ -149,14 +149,14 @@ def books(**wrong: set) -> Reconciliation:
         "all well",
         "lost",
         "twice",
-        "twice, turned round",
+        "twice, reversed",
         "another amount",
         "not acknowledged",
         "no wallet",
-        "money new",
+        "new money",
     ],
 )
-def test_the_ledger_is_held_against_what_was_acknowledged(ledger, after, found):
+def test_the_ledger_is_compared_with_the_acknowledged_payments(ledger, after, found):
     assert reconcile([CREDIT, TRANSFER], ledger, BEFORE, after) == found
 
 
@@ -165,7 +165,7 @@ def found_by(*, healthz: float = 0.1, first: float = 3.0, is_contradicted: bool 
     several.acknowledged = [
         Acknowledged(Payment("early", 0, 0, 1), 90.0, 97.0, False),
         Acknowledged(Payment("before", 0, 0, 1), 98.0, 99.0, False),
-        Acknowledged(CREDIT, 99.0, 100.5, False),  # begun before the fault
+        Acknowledged(CREDIT, 99.0, 100.5, False),  # sent before the fault
         Acknowledged(TRANSFER, 101.0, 100.0 + first, is_contradicted),
     ]
     several.outcomes = [(100.5, "200"), (101.0, "503 server_busy"), (100.0 + first, "200")]
@@ -177,7 +177,7 @@ def result(scenario: dict, accounts: Reconciliation, ok: bool = True) -> dict:
     return report.result([scenario], accounts, Clients([]), {"ok": ok})
 
 
-def test_what_is_looked_at_begins_with_the_fault():
+def test_the_measurements_start_with_the_fault():
     found = found_by()
     assert (found["first_write"], found["longest_without"], found["healthz"]) == (3.0, 3.0, 0.1)
     assert (found["acknowledged"], found["answers"]) == (2, {"200": 2, "503 server_busy": 1})

@@ -1,4 +1,4 @@
-"""An encrypted text is read with the keys of the settings, and by nobody who has the column alone."""
+"""An encrypted text can be read with the keys in the settings, and not from the column alone."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def read(column):
     return EncryptedField().from_db_value(column, None, None)
 
 
-def test_a_text_comes_back_and_its_column_does_not_tell_it():
+def test_a_text_is_decrypted_and_its_column_does_not_reveal_it():
     column = stored(SECRET)
     assert read(column) == SECRET
     assert SECRET not in column and SECRET.removeprefix("whsec_") not in column
@@ -25,31 +25,31 @@ def test_a_text_comes_back_and_its_column_does_not_tell_it():
 
 
 @pytest.mark.parametrize("keys", [[FIRST], []])
-def test_a_text_is_encrypted_by_the_key_of_its_own_or_else_by_the_secret_key(keys, settings):
+def test_a_text_is_encrypted_with_its_own_key_or_else_the_secret_key(keys, settings):
     settings.WEBHOOK_SECRET_KEY = keys
     column = stored(SECRET)
     settings.SECRET_KEY = SECOND
     assert (read(column) == SECRET) is bool(keys)
 
 
-def test_a_key_of_before_still_reads(settings):
+def test_an_old_key_still_decrypts(settings):
     settings.WEBHOOK_SECRET_KEY = [FIRST]
     column = stored(SECRET)
     settings.WEBHOOK_SECRET_KEY = [SECOND, FIRST]
     assert read(column) == SECRET
-    anew = stored(SECRET)
+    again = stored(SECRET)
     settings.WEBHOOK_SECRET_KEY = [SECOND]
-    assert (read(anew), read(column)) == (SECRET, "")
+    assert (read(again), read(column)) == (SECRET, "")
 
 
-def test_a_secret_key_of_before_still_reads(settings):
+def test_an_old_secret_key_still_decrypts(settings):
     column, before = stored(SECRET), settings.SECRET_KEY
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = FIRST, [before]
     assert read(column) == SECRET
 
 
 @pytest.mark.parametrize("column", ["", "whsec_plain", "gAAAAA", "é", None])
-def test_what_no_key_reads_is_empty_and_stays_as_it_was_stored(column, settings):
+def test_what_no_key_decrypts_is_empty_and_stays_as_stored(column, settings):
     if column is None:
         column = stored(SECRET)
         settings.SECRET_KEY = FIRST

@@ -1,4 +1,4 @@
-"""No method is reached by a request without terms that say who may call it."""
+"""No request reaches a method without a contract that says who may call it."""
 
 import pytest
 from rest_framework.decorators import action
@@ -11,13 +11,13 @@ def method(self, request, **arguments):
 
 
 @pytest.mark.parametrize("name", ["list", "create", "retrieve", "update", "partial_update", "destroy"])
-def test_a_method_that_a_router_finds_needs_terms(name):
+def test_a_method_that_a_router_finds_needs_a_contract(name):
     with pytest.raises(TypeError, match=f"Forgotten.{name} has no @endpoint"):
         type("Forgotten", (Endpoints,), {name: method})
     type("Remembered", (Endpoints,), {name: endpoint()(method)})
 
 
-def test_an_action_needs_terms():
+def test_an_action_needs_a_contract():
     with pytest.raises(TypeError, match=r"Forgotten.open has no @endpoint"):
 
         class Forgotten(Endpoints):
@@ -26,7 +26,7 @@ def test_an_action_needs_terms():
                 return None
 
 
-def test_an_action_of_another_method_needs_terms():
+def test_an_action_of_another_method_needs_a_contract():
     with pytest.raises(TypeError, match=r"Forgotten.change has no @endpoint"):
 
         class Forgotten(Endpoints):
@@ -40,7 +40,7 @@ def test_an_action_of_another_method_needs_terms():
                 return None
 
 
-def test_terms_of_a_class_above_are_enough():
+def test_an_inherited_contract_is_enough():
     class Above(Endpoints):
         list = endpoint()(method)
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem in the one form that the API has, and never a fault of the server."""
+"""Whatever is sent, the answer is a problem in the API's one form, and never a server error."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 PROBLEM = "application/problem+json"
-DOOR = "/auth/verify-otp/"
+VERIFY = "/auth/verify-otp/"
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["DEBUG", "production"])
@@ -27,7 +27,7 @@ def debug(request, settings):
 
 
 def problem(response, status, code):
-    """The body of a problem, after a look at what all of them have."""
+    """The body of a problem, after checking what all of them have."""
     assert (response.status_code, response["Content-Type"]) == (status, PROBLEM), response.content[:300]
     body = response.json()
     assert set(body) - {"errors", "limit"} == {"type", "title", "status", "detail", "code"}
@@ -40,7 +40,7 @@ def problem(response, status, code):
     return body
 
 
-def post(client, raw, path=DOOR, content_type="application/json", **headers):
+def post(client, raw, path=VERIFY, content_type="application/json", **headers):
     return client.generic("POST", path, raw, content_type=content_type, **headers)
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_path_is_not_found(nobody, method, path):
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/wallet/credit"), ("PATCH", "/auth/me")])
-def test_a_write_to_a_path_without_its_slash_is_told_the_right_one(nobody, method, path):
+def test_a_write_to_a_path_without_its_slash_gets_the_right_path_in_the_error(nobody, method, path):
     assert f"{path}/ " in problem(nobody.generic(method, path, "{}"), 404, "not_found")["detail"]
 
 
@@ -72,15 +72,15 @@ def test_no_redirect_leads_to_another_host(nobody):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
-def test_a_method_that_is_not_there_is_named_with_those_that_are(nobody, method):
-    response = nobody.generic(method, DOOR)
+def test_an_unknown_method_is_refused_with_the_allowed_ones(nobody, method):
+    response = nobody.generic(method, VERIFY)
     problem(response, 405, "method_not_allowed")
     assert response["Allow"] == "POST"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/", "/healthz", "/swagger.json"])
-def test_what_is_only_read_says_so(method, path):
+def test_read_only_paths_refuse_writes(method, path):
     response = APIClient(enforce_csrf_checks=True).generic(method, path)
     problem(response, 405, "method_not_allowed")
     assert response["Allow"] == "GET, HEAD"
@@ -206,7 +206,7 @@ def test_a_call_that_takes_no_fields_is_given_none(asha, as_user, raw, refusal):
 
 
 @pytest.mark.parametrize("empty", [{}, []])
-def test_an_error_without_a_field_is_one_all_the_same(asha, as_user, empty, monkeypatch):
+def test_a_validation_error_without_a_field_is_still_one(asha, as_user, empty, monkeypatch):
     def refuse(*args, **kwargs):
         raise ValidationError(empty)
 
@@ -217,7 +217,7 @@ def test_an_error_without_a_field_is_one_all_the_same(asha, as_user, empty, monk
 # --- Faults ------------------------------------------------------------------------------------------
 
 
-def test_an_unexpected_exception_is_a_server_error_that_tells_nothing(asha, as_user):
+def test_an_unexpected_exception_is_a_server_error_that_reveals_nothing(asha, as_user):
     def broken(*args, **kwargs):
         raise KeyError("secret of the server")
 
@@ -267,7 +267,7 @@ def by_postgres(kind: type[psycopg.Error], wrapped: type[Exception] = Operationa
     return fault
 
 
-AWAY = [
+UNAVAILABLE = [
     OperationalError("gone"),
     InterfaceError("connection already closed"),
     *map(by_sqlite, ("SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN")),
@@ -278,7 +278,7 @@ AWAY = [
     by_postgres(psycopg.errors.ReadOnlySqlTransaction, InternalError),
     by_postgres(psycopg.errors.FeatureNotSupported, NotSupportedError),
 ]
-OURS = [
+BUGS = [
     by_sqlite("SQLITE_ERROR"),  # no such column
     by_postgres(psycopg.errors.UndefinedColumn, ProgrammingError),
     by_postgres(psycopg.errors.InFailedSqlTransaction, InternalError),
@@ -286,21 +286,21 @@ OURS = [
 ]
 
 
-@pytest.mark.parametrize("fault", AWAY, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
-def test_a_database_that_is_away_promises_nothing_that_was_not_made_sure_of(asha, as_user, fault, monkeypatch):
+@pytest.mark.parametrize("fault", UNAVAILABLE, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
+def test_an_unavailable_database_does_not_promise_that_nothing_changed(asha, as_user, fault, monkeypatch):
     monkeypatch.setattr(connection, "close", lambda: None)
     answer = raised_by_profile(asha, as_user, fault)
     problem(answer, 503, "server_busy")
     assert "changed" not in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("fault", OURS, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
-def test_a_mistake_of_ours_is_not_blamed_on_the_database(asha, as_user, fault):
+@pytest.mark.parametrize("fault", BUGS, ids=lambda fault: str(type(fault.__cause__).__name__) + str(fault))
+def test_a_bug_is_not_blamed_on_the_database(asha, as_user, fault):
     problem(raised_by_profile(asha, as_user, fault), 500, "server_error")
 
 
 def raised_by_profile(user, as_user, fault):
-    """What a change of one's own profile answers whose statement fails so."""
+    """The answer to a profile change whose statement fails with this fault."""
     client = as_user(user)
     client.raise_request_exception = False
 
@@ -350,7 +350,7 @@ def test_a_strange_host_is_refused(nobody, path):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_is_told_whatever_host_is_asked_for(db, nobody, path):
+def test_health_checks_accept_any_host(db, nobody, path):
     for host in (*STRANGE_HOSTS, "10.1.2.3", "10.1.2.3:8000", "[fe80::1]"):
         assert nobody.get(path, HTTP_HOST=host).json() == {"status": "ok"}
 
@@ -365,7 +365,7 @@ REACHED = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("method", "path", "status"), REACHED)
-def test_every_response_bears_the_id_of_its_request_and_the_headers_of_all(nobody, method, path, status):
+def test_every_response_has_the_id_of_its_request_and_the_common_headers(nobody, method, path, status):
     response = nobody.generic(method, path, HTTP_X_REQUEST_ID="a-Client_1.id")
     assert response.status_code == status
     assert response["X-Request-Id"] == "a-Client_1.id"
@@ -379,7 +379,7 @@ def test_every_response_bears_the_id_of_its_request_and_the_headers_of_all(nobod
 @pytest.mark.parametrize(
     "given", ["", "two words", "x" * 65, "line\nfeed", "line\r\nSet-Cookie: x=1", "<b>", "é", "a/b"]
 )
-def test_an_id_that_is_not_sane_is_replaced(nobody, given):
+def test_an_invalid_id_is_replaced(nobody, given):
     for path in ("/healthz", "/nowhere"):
         assert re.fullmatch("[0-9a-f]{32}", nobody.get(path, HTTP_X_REQUEST_ID=given)["X-Request-Id"])
 

@@ -1,4 +1,4 @@
-"""The servers of others in the documents, as processes, against the production server and its worker."""
+"""The example servers in the documents, as processes, against the production server and its worker."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from transactions.tests.receivers import receiver
 pytestmark = pytest.mark.once
 
 EXAMPLES = dict(re.findall(r"^`(\w+\.\w+)` [^\n]*:\n\n```\w+\n(.*?)^```$", read(API), re.DOTALL | re.MULTILINE))
-# The examples wait for long; these tests do not.
+# The examples have long time-outs; these tests do not.
 IMPATIENT = {"timeout=20": "timeout=1", "20_000": "1000", "time.sleep(pause)": "", "1000 * pause": "0"}
 PHONES = {"py": "9870000001", "mjs": "9870000002"}
 
@@ -38,7 +38,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 def command(name: str, folder: Path, edit: dict[str, str] | None = None) -> list[str]:
-    """That runs the example of this name."""
+    """The command that runs the example of this name."""
     interpreter = sys.executable if name.endswith(".py") else program("node")
     code = EXAMPLES[name]
     for text, other in (edit or {}).items():
@@ -47,7 +47,7 @@ def command(name: str, folder: Path, edit: dict[str, str] | None = None) -> list
     return [interpreter, str(folder / name)]
 
 
-def test_the_example_stands_in_the_documents_in_both_languages():
+def test_the_documents_have_the_examples_in_both_languages():
     assert set(EXAMPLES) == {"credit.py", "credit.mjs", "shop.py", "shop.mjs"}
 
 
@@ -56,14 +56,14 @@ def test_the_example_stands_in_the_documents_in_both_languages():
 
 @pytest.fixture(scope="module")
 def api_key(live: Live) -> str:
-    """As the documents have it made."""
+    """Created as the documents describe."""
     arguments = ["gateway", "--name", "backend", "--permission", "wallet.adjust_wallet"]
     return live.run(sys.executable, "manage.py", "create_key", *arguments).stdout.strip()
 
 
 @dataclass
 class Backend:
-    """Credits by the example, from a process for each payment."""
+    """Credits with the example, in a process for each payment."""
 
     command: list[str]
     environment: dict[str, str]
@@ -82,7 +82,7 @@ def backend(live: Live, api_key: str, language: str, tmp_path: Path) -> Backend:
     return Backend(command(f"credit.{language}", tmp_path, IMPATIENT), environment)
 
 
-def test_a_payment_that_is_told_twice_is_credited_once(live: Live, backend: Backend, language: str):
+def test_a_payment_reported_twice_is_credited_once(live: Live, backend: Backend, language: str):
     asha = live.log_in(PHONES[language])
     before = Decimal(live.balance(asha))
     payment = [f"pay_twice_{language}", PHONES[language], "150.50"]
@@ -113,8 +113,8 @@ def test_a_refusal_is_not_repeated_and_says_why(live: Live, backend: Backend):
 
 @contextmanager
 def front(live: Live, faults: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """A proxy before the server, which has these faults, one for each call, and then none: its address, and the keys
-    that came. What hangs or breaks was done, and the answer is lost."""
+    """A proxy in front of the server, with these faults, one for each call, and then none: its address, and the keys
+    received. A call that hangs or breaks was executed, but its answer is lost."""
     keys: list[str] = []
     left = iter(faults)
 
@@ -169,13 +169,13 @@ class Shop:
         return sent(self.port, "/events", headers, body)[0]
 
     def took(self) -> list[Any]:
-        """The events that it believed."""
+        """The events that it accepted."""
         return [json.loads(line) for line in self.output.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
 def open_shop(language: str, tmp_path: Path) -> Iterator[Callable[..., Shop]]:
-    """The example with a secret, at a port or any."""
+    """Starts the example with a secret, at a given port or any."""
     processes = []
 
     def start(secret: str, port: int | None = None) -> Shop:
@@ -200,23 +200,23 @@ def signed(secret: str = SECRET, age: int = 0, body: bytes = BODY) -> dict[str, 
     return signatures.headers([secret], "evt_7", at, body)
 
 
-def test_it_takes_what_is_signed_whole_and_new(open_shop):
+def test_it_accepts_what_is_signed_intact_and_recent(open_shop):
     shop = open_shop(SECRET)
     other = signed(signatures.new_secret())["webhook-signature"]
     several = signed() | {"webhook-signature": f"{other} v1a,abc {signed()['webhook-signature']}"}
     assert [shop.answer(headers, BODY) for headers in (signed(), several, signed(age=290))] == [204] * 3
     wait_for(lambda: bool(shop.took()))
-    assert shop.took() == [json.loads(BODY)]  # once, for it is one event
+    assert shop.took() == [json.loads(BODY)]  # once, because it is one event
 
 
-def test_it_refuses_all_else(open_shop):
+def test_it_refuses_everything_else(open_shop):
     shop = open_shop(SECRET)
     good = signed()
     wrong = {
         "forged": signed(signatures.new_secret()),
         "old": signed(age=310),
         "of the future": signed(age=-310),
-        "dated anew": good | {"webhook-timestamp": str(int(good["webhook-timestamp"]) + 1)},
+        "another date": good | {"webhook-timestamp": str(int(good["webhook-timestamp"]) + 1)},
         "no date": good | {"webhook-timestamp": "now"},
         "another event": good | {"webhook-id": "evt_8"},
         "another version": good | {"webhook-signature": good["webhook-signature"].replace("v1,", "v2,")},
@@ -231,7 +231,7 @@ def test_it_refuses_all_else(open_shop):
     assert shop.took() == []
 
 
-def test_who_breaks_off_harms_no_other(open_shop):
+def test_an_aborted_request_affects_no_other(open_shop):
     shop = open_shop(SECRET)
     with socket.create_connection(("127.0.0.1", shop.port)) as wire:
         wire.sendall(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf of")
@@ -291,24 +291,24 @@ print(json.dumps([made.secret, new.secret]))
 """
 
 
-def test_a_credit_by_key_is_told_to_the_shop_once(live, worker, backend, open_shop, language):
+def test_a_credit_by_key_reaches_the_shop_once(live, worker, backend, open_shop, language):
     live.log_in(PHONES[language])
     port = free_port()
     webhook, secret = json.loads(worker.shell(COMMON + MADE.format(port=port)))
     shop = open_shop(secret, port)
-    payment = [f"pay_told_{language}", PHONES[language], "99.00"]
+    payment = [f"pay_sent_{language}", PHONES[language], "99.00"]
     receipt, _ = (json.loads(backend.credit(*payment).stdout) for _ in range(2))
     worker.run(sys.executable, "manage.py", "work", "--once")
     wait_for(lambda: bool(shop.took()))
     (event,) = shop.took()
-    told = event["type"], event["data"]["id"], event["data"]["remarks"]
-    assert told == ("transaction.created", receipt["transaction_id"], f"Payment pay_told_{language}")
+    found = event["type"], event["data"]["id"], event["data"]["remarks"]
+    assert found == ("transaction.created", receipt["transaction_id"], f"Payment pay_sent_{language}")
     assert json.loads(worker.shell(COMMON + SENT_AGAIN.format(webhook=webhook))) == [["DELIVERED", 1, 204]]
     assert shop.took() == [event]
 
 
 class Delivered(NamedTuple):
-    """What a webhook was sent whose secret had just been replaced."""
+    """What a webhook received just after its secret was replaced."""
 
     headers: dict[str, str]
     body: bytes
@@ -325,7 +325,7 @@ def delivered(worker: Live) -> Delivered:
     return Delivered(headers, body, *secrets)
 
 
-def test_the_old_secret_and_the_new_one_are_good(delivered, open_shop):
+def test_the_old_and_the_new_secret_are_both_accepted(delivered, open_shop):
     shops = [open_shop(secret) for secret in (delivered.old, delivered.new, signatures.new_secret())]
     assert [shop.answer(delivered.headers, delivered.body) for shop in shops] == [204, 204, 401]
     wait_for(lambda: bool(shops[0].took()))
@@ -344,7 +344,7 @@ console.log(JSON.stringify(found));
 
 
 def install(folder: Path, attempts: int = 4) -> None:
-    """The registry, far away, may hang once."""
+    """The registry may hang once."""
     command = [program("npm"), "install", "--prefer-offline", "--no-audit", "--no-fund", "--prefix", folder, PACKAGE]
     try:
         subprocess.run(command, check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The primary is lost, a standby takes its place, and the server finds it without being started again."""
+"""The primary is lost, a standby takes its place, and the server finds it without a restart."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ PAID = "SELECT array_agg(id || ' ' || key) FROM transactions_transaction JOIN wa
 
 @contextmanager
 def pair() -> Iterator[tuple[Postgres, Postgres, Live]]:
-    """A primary that commits nothing without its standby, the standby, and a server that knows both."""
+    """A primary that commits synchronously to its standby, the standby, and a server that knows both."""
     with ExitStack() as stack:
         primary = stack.enter_context(own_postgres())
         standby = stack.enter_context(own_postgres(primary.url))
@@ -32,7 +32,7 @@ def pair() -> Iterator[tuple[Postgres, Postgres, Live]]:
 
 
 class Clients:
-    """Each pays with one key after the other, and repeats a key until it is acknowledged."""
+    """Each pays with one key after the other, and retries a key until it is acknowledged."""
 
     def __init__(self, server: Live) -> None:
         self.server, self.token = server, server.log_in("9822000001")
@@ -86,11 +86,11 @@ def test_a_primary_that_is_killed_is_replaced_and_nothing_acknowledged_is_lost_o
         assert server.check_ledger()["ok"]
 
 
-def test_a_primary_that_hangs_is_left_for_the_one_that_writes_and_costs_later_connections_nothing():
+def test_a_hanging_primary_is_left_for_the_promoted_one_and_delays_no_later_connection():
     with pair() as (primary, standby, server):
         clients = Clients(server)
         assert clients.tried("first")
-        time.sleep(1.1)  # connections have rested, so each is asked first whether it lives
+        time.sleep(1.1)  # connections are idle for long enough to be checked first
         with primary.hanging():
             standby.ask("SELECT pg_promote()")
             wait_for(lambda: bool(clients.tried("second")))
@@ -104,5 +104,5 @@ def test_a_primary_that_hangs_is_left_for_the_one_that_writes_and_costs_later_co
                 before = time.monotonic()
                 assert clients.tried(f"then-{number}")
                 assert time.monotonic() - before < SOON
-            primary.kill()  # else there would be two that write
+            primary.kill()  # otherwise there would be two primaries
         assert server.check_ledger()["ok"]

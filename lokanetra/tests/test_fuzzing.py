@@ -1,4 +1,4 @@
-"""Thousands of made-up requests, from what the documentation says: no fault, and every answer as it is documented."""
+"""Thousands of requests generated from the documentation: no server error, and every answer as documented."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from lokanetra.tests.live import Live
 
 @pytest.mark.slow
 def test_no_made_up_request_breaks_the_server_or_the_documentation(live: Live, tmp_path: Path):
-    """Left out: the checks that what fits the schema is accepted (there are rules besides) and that what does not is
-    refused (an empty parameter counts as none), and the log-out that would end the fuzzer's own login."""
+    """Without the checks that valid data is accepted (there are further rules) and invalid data refused (an empty
+    parameter counts as none), and without the log-out that would end the fuzzer's own login."""
     live.run(
         sys.executable, "manage.py", "createsuperuser", "--no-input", "--username", "fuzz", "--email", "f@example.com"
     )

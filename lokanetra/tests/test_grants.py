@@ -1,4 +1,4 @@
-"""The role that serves may do what it must, and no more."""
+"""The serving role has exactly the rights that it needs."""
 
 import subprocess
 import sys
@@ -64,14 +64,14 @@ def wanted() -> set[tuple[str, str]]:
     }
 
 
-def test_every_table_stands_in_the_list_once():
+def test_every_table_is_listed_once():
     listed = [table for some in grants.tables().values() for table in some]
     models = [model._meta.db_table for model in apps.get_models(include_auto_created=True)]
     assert sorted(listed) == sorted([*models, "django_migrations"])
 
 
 @pytest.mark.once
-def test_what_it_may_do_is_the_list_whatever_it_could_do_before(server, database, owner):
+def test_its_rights_are_those_listed_whatever_it_had_before(server, database, owner):
     for kind in ("TABLES", "SEQUENCES"):
         owner.execute(f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {SERVING}".encode())
     owner.execute(f"GRANT UPDATE (amount) ON transactions_transaction TO {SERVING}".encode())
@@ -96,7 +96,7 @@ def test_what_it_prints_does_the_same(server, database, owner):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "deed",
+    "statement",
     [
         "UPDATE transactions_transaction SET amount = 1",
         "DELETE FROM transactions_transaction",
@@ -114,14 +114,14 @@ def test_what_it_prints_does_the_same(server, database, owner):
         "SELECT setval('transactions_transaction_id_seq', 1)",
     ],
 )
-def test_it_may_not_touch_the_past_or_the_guards(serving, deed):
+def test_it_may_not_change_the_past_or_the_triggers(serving, statement):
     with pytest.raises(InsufficientPrivilege):
-        serving.execute(deed.encode())
+        serving.execute(statement.encode())
 
 
 @pytest.mark.once
-def test_the_guards_hold_for_it_and_look_nowhere_else_for_the_ledger(server, serving):
-    """It may write a refund, which the database compares with its original, whatever tables it makes for itself."""
+def test_the_triggers_apply_to_it_and_read_only_the_real_ledger(server, serving):
+    """It may write a refund, which the database compares with its original, whatever tables it creates itself."""
     token = server.log_in("9833000001")
     paid = server.post("/wallet/credit/", {"amount": "5.00"}, token).body["transaction_id"]
     serving.execute("CREATE TEMPORARY TABLE transactions_transaction AS SELECT * FROM public.transactions_transaction")
@@ -139,8 +139,8 @@ def test_the_guards_hold_for_it_and_look_nowhere_else_for_the_ledger(server, ser
 
 
 @pytest.mark.once
-def test_who_cannot_be_bound_is_named(server, database, owner):
-    for role, words in {"nobody": "no role nobody", "postgres": "is a superuser, or owns the tables"}.items():
+def test_a_role_that_grants_cannot_limit_is_refused(server, database, owner):
+    for role, words in {"nobody": "no role nobody", "postgres": "is a superuser or owns the tables"}.items():
         refused = command(server, database, role, "--apply")
         assert refused.returncode == 1
         assert words in refused.stderr
@@ -181,7 +181,7 @@ def test_who_cannot_be_bound_is_named(server, database, owner):
         ),
     ],
 )
-def test_what_it_may_do_besides_is_named_whichever_way_it_got_it(server, database, owner, given, named, taken):
+def test_rights_beyond_the_list_are_reported_however_it_got_them(server, database, owner, given, named, taken):
     owner.execute(given)
     try:
         done = command(server, database, SERVING, "--apply")
@@ -192,7 +192,7 @@ def test_what_it_may_do_besides_is_named_whichever_way_it_got_it(server, databas
 
 
 @pytest.mark.once
-def test_a_strange_name_is_a_name(server, database, owner):
+def test_a_strange_name_is_quoted(server, database, owner):
     owner.execute(b'CREATE ROLE "We ""ird; --"')
     done = command(server, database, 'We "ird; --', "--apply")
     assert done.returncode == 0, done.stderr

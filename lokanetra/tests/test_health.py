@@ -1,4 +1,4 @@
-"""`/healthz` says that the process lives, `/readyz` that it can serve."""
+"""`/healthz` says that the process is alive, `/readyz` that it can serve."""
 
 import pytest
 from django.db import InterfaceError, OperationalError, connection
@@ -8,8 +8,8 @@ from lokanetra import health
 
 
 @pytest.fixture(autouse=True)
-def not_asked_before():
-    """What was found out about the migrations is remembered; each test begins before that."""
+def uncached():
+    """The check of the migrations is cached; each test starts without that."""
     health._migrated.cache_clear()
     yield
     health._migrated.cache_clear()
@@ -30,7 +30,7 @@ def test_all_is_well(db, client, path):
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_a_living_process_asks_no_database(client, django_assert_num_queries, db):
+def test_healthz_makes_no_query(client, django_assert_num_queries, db):
     with django_assert_num_queries(0):
         assert client.get("/healthz").status_code == 200
 
@@ -52,7 +52,7 @@ def test_it_is_not_ready_while_the_database_does_not_answer(db, client, monkeypa
 
 
 @pytest.mark.parametrize("app", ["users", "wallet", "transactions", "sessions"])
-def test_it_is_not_ready_while_a_migration_is_missing_and_is_when_it_came(db, client, app):
+def test_it_is_not_ready_while_a_migration_is_missing_and_is_afterwards(db, client, app):
     applied = MigrationRecorder.Migration.objects.filter(app=app).order_by("pk").last()
     name = applied.name
     applied.delete()

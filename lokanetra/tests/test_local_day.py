@@ -1,4 +1,4 @@
-"""One day of `TIME_ZONE` is the same day everywhere: what stands in it in one place stands in it in all of them."""
+"""A day in `TIME_ZONE` is the same everywhere: a payment that is in it in one place is in it in all places."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from transactions.models import DayVolume, Transaction
 from wallet import payments, status
 from wallet.models import Tier
 
-# Each amount is twice the one before, so that a sum tells which of them are in it. The times are India's.
+# Each amount is twice the previous one, so that a sum shows which of them are in it. The times are India's.
 BEFORE = {"2026-01-30T23:59:59.999999+05:30": 1}
 INSIDE = {
     "2026-01-31T00:00+05:30": 2,
@@ -24,19 +24,19 @@ INSIDE = {
     "2026-01-31T23:59+05:30": 8,
     "2026-01-31T23:59:59.999999+05:30": 16,
 }
-BEHIND = {"2026-02-01T00:00+05:30": 32}
+AFTER = {"2026-02-01T00:00+05:30": 32}
 DAY = "2026-01-31"
 LATER = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
 @dataclass
 class World:
-    """Asha's debits around the ends of a day, and who looks at them."""
+    """Asha's debits around the ends of a day, and those who read them."""
 
     asha: APIClient
     staff: APIClient
     console: Client
-    # What her limits said was used, on each day when its last debit was made.
+    # What her limits showed as used after the last debit of each day.
     used: dict[str, Decimal]
 
 
@@ -73,7 +73,7 @@ OF_DAY = {"start_date": DAY, "end_date": DAY}
 STATEMENT = "/transactions/statement/"
 LEDGER = "/admin/transactions/transaction/"
 
-# Where a day is asked for, and how much it is told to have moved.
+# Where a day can be queried, and the amount shown there.
 PLACES: dict[str, Callable[[World], Decimal]] = {
     "own history": lambda world: of_list(world.asha.get("/transactions/", IN_LISTS)),
     "own export": lambda world: of_file(world.asha.get("/transactions/export/", IN_LISTS)),
@@ -100,7 +100,7 @@ def world(asha, boss, as_user, clock_at):
     tier = Tier.objects.create(name="Gold", daily_out=Decimal(500))
     status.set_tier(user_id=boss.pk, wallet_id=asha.wallet.pk, tier=tier, reason="to see")
     used = {}
-    for moment, amount in (BEFORE | INSIDE | BEHIND).items():
+    for moment, amount in (BEFORE | INSIDE | AFTER).items():
         clock_at(datetime.fromisoformat(moment))
         payments.debit(user_id=asha.pk, amount=Decimal(amount))
         used[moment[:10]] = used_today(as_user(asha))
@@ -118,10 +118,10 @@ def used_today(client: APIClient) -> Decimal:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_moved_on_a_day_of_india_stands_in_that_day_and_in_no_other(world, place):
+def test_payments_of_a_day_in_india_are_in_that_day_and_in_no_other(world, place):
     assert PLACES[place](world) == sum(INSIDE.values())
 
 
-def test_by_utc_other_rows_would_stand_in_it(world):
+def test_by_utc_other_rows_would_be_in_it(world):
     moments = Transaction.objects.filter(transaction_type="DEBIT").values_list("timestamp", "amount")
     assert sum(amount for moment, amount in moments if f"{moment.astimezone(UTC):%Y-%m-%d}" == DAY) == 8 + 16 + 32

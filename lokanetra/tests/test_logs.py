@@ -1,4 +1,4 @@
-"""The log says what happened, and to nobody who reads it whose phone, code or token it was."""
+"""The log says what happened, without anybody's phone, code or token."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from transactions.models import Transaction
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, masked",
     [
         ("code sent to +919999999999", "code sent to …99"),
         ("Key (phone_number)=(+919999999999) already exists", "Key (phone_number)=(…99) already exists"),
@@ -35,8 +35,8 @@ from transactions.models import Transaction
         ),
     ],
 )
-def test_phones_and_tokens_are_masked_and_nothing_else(text, told):
-    assert mask(text) == told
+def test_phones_and_tokens_are_masked_and_nothing_else(text, masked):
+    assert mask(text) == masked
 
 
 def test_a_traceback_is_masked_too():
@@ -50,7 +50,7 @@ def test_a_traceback_is_masked_too():
     assert "ValueError" in json.loads(line)["exception"]
 
 
-def test_the_row_that_the_database_refused_is_not_told(asha):
+def test_a_row_that_the_database_refused_is_not_logged(asha):
     row = Transaction.objects.get(receiver=asha.wallet)
     row.pk, row.amount, row.remarks = None, Decimal(-1), "a gift\n\nfor her birthday"
     try:
@@ -67,7 +67,7 @@ def test_the_row_that_the_database_refused_is_not_told(asha):
         assert "transactions_transaction_amount_positive" in line and "The above exception" in line
 
 
-def test_a_mistake_of_the_clients_leaves_no_traceback_and_no_line_that_is_not_json(live: Live):
+def test_a_client_error_logs_no_traceback_and_only_json(live: Live):
     written = len(live.output.read_text())
     fields = "&".join(f"a{number}=1" for number in range(1500))
     token = live.log_in("9833333333")
@@ -93,13 +93,13 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
 
     text = live.output.read_text()
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    # The digits of a code stand in a random request id now and then.
+    # A random request id may contain the digits of a code.
     values = [str(value) for line in lines for name, value in line.items() if name not in ("request_id", "time")]
     assert [value for value in values if code in value] == []
     assert [secret for secret in (phone, f"+91{phone}", token) if secret in text] == []
     assert [line for line in text.splitlines() if "Traceback" in line] == []
-    told = {line["request_id"]: line for line in lines if line["logger"] == "lokanetra.requests"}
-    request = told[{name.lower(): value for name, value in paid.headers.items()}["x-request-id"]]
+    requests = {line["request_id"]: line for line in lines if line["logger"] == "lokanetra.requests"}
+    request = requests[{name.lower(): value for name, value in paid.headers.items()}["x-request-id"]]
     assert request | {"time": "", "milliseconds": 0, "user": 0, "request_id": ""} == {
         "time": "",
         "level": "INFO",
@@ -117,47 +117,47 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
     assert any(line["message"] == "login of …33 failed" for line in lines)
 
 
-# --- Who and where from ---------------------------------------------------------------------------------
+# --- Users and addresses --------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def told(caplog):
-    """The fields of the last request's line."""
+def logged_fields(caplog):
+    """The fields of the last request's log line."""
     caplog.set_level("INFO", "lokanetra.requests")
     return lambda: [record for record in caplog.records if record.name == "lokanetra.requests"][-1].fields
 
 
-def test_a_request_is_logged_with_the_address_of_its_client(settings, nobody, told):
+def test_a_request_is_logged_with_the_address_of_its_client(settings, nobody, logged_fields):
     settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
     nobody.get("/healthz", HTTP_X_FORWARDED_FOR="192.0.2.1, 203.0.113.8:5000")
-    assert told()["address"] == "203.0.113.8"
+    assert logged_fields()["address"] == "203.0.113.8"
 
 
-def test_a_request_of_the_console_is_logged_with_its_user(boss, told):
+def test_a_request_of_the_console_is_logged_with_its_user(boss, logged_fields):
     console = Client()
     console.force_login(boss)
     console.get("/admin/")
-    assert told()["user"] == boss.pk
+    assert logged_fields()["user"] == boss.pk
     console.get("/auth/admin/users/")
-    assert told()["user"] == boss.pk
+    assert logged_fields()["user"] == boss.pk
 
 
-def test_nobody_is_asked_for_the_sake_of_the_log(boss, told, django_assert_num_queries):
+def test_logging_the_user_makes_no_query(boss, logged_fields, django_assert_num_queries):
     console = Client()
     console.force_login(boss)
     with django_assert_num_queries(0):
         console.get("/healthz")
-    assert told()["user"] is None
+    assert logged_fields()["user"] is None
 
 
-def test_a_collector_that_hangs_keeps_nobody_waiting_and_is_told_what_it_missed():
+def test_a_hanging_collector_blocks_nobody_and_later_gets_the_number_of_lost_lines():
     reading, writing = os.pipe()
     with open(writing, "w") as stream:
         handler = NonBlockingHandler(stream)
-        begun = time.monotonic()
+        started = time.monotonic()
         for number in range(2000):
             handler.emit(logging.makeLogRecord({"msg": f"line {number} {'.' * 100}"}))
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - started < 2
         assert handler.lost > 1000
         taken, lost = os.read(reading, 1_000_000), handler.lost
         handler.emit(logging.makeLogRecord({"msg": "again"}))

@@ -1,4 +1,4 @@
-"""`/metrics` counts over all processes, tells nothing of one person, and answers whatever the database does."""
+"""`/metrics` counts over all processes, has no personal data, and answers whatever the database does."""
 
 import os
 import re
@@ -41,14 +41,14 @@ def scraped(server: Live, token: str = TOKEN) -> str:
 
 
 def value(text: str, name: str, **labels: str) -> float:
-    """The sum of those that have these labels."""
+    """The sum of the samples with these labels."""
     lines = [line for line in text.splitlines() if re.match(rf"{name}(\{{| )", line)]
     wanted = [line for line in lines if all(f'{label}="{value}"' in line for label, value in labels.items())]
     return sum(float(line.rsplit(" ", 1)[1]) for line in wanted)
 
 
 @pytest.mark.once
-def test_it_counts_over_all_processes_and_a_process_that_dies_takes_nothing_with_it(server):
+def test_it_counts_over_all_processes_and_a_dead_process_loses_no_counts(server):
     token = server.log_in("9855000001")
     for number in range(40):
         assert server.post("/wallet/credit/", {"amount": "1.00"}, token, f"key-{number % 20}").status == 200
@@ -72,7 +72,7 @@ def test_it_counts_over_all_processes_and_a_process_that_dies_takes_nothing_with
 
 
 @pytest.mark.once
-def test_it_tells_nothing_of_one_person_and_no_path_that_somebody_made_up(server):
+def test_it_reveals_no_personal_data_and_no_invented_path(server):
     token = server.log_in("9855000002")
     server.post("/wallet/credit/", {"amount": "777.77", "remarks": "for a garden"}, token)
     for path in ("/nowhere/9855000002", "/wallet/9855000002/", f"/{token}"):
@@ -85,7 +85,7 @@ def test_it_tells_nothing_of_one_person_and_no_path_that_somebody_made_up(server
 
 
 @pytest.mark.once
-def test_what_the_database_knows_is_told_while_it_answers_and_the_rest_whatever_it_does(server, database):
+def test_figures_are_shown_while_the_database_answers_and_counters_always(server, database):
     wait_for(lambda: value(scraped(server), "lokanetra_database_up") == 1)
     assert "lokanetra_events_waiting " in scraped(server)
     with database.hanging():
@@ -97,7 +97,7 @@ def test_what_the_database_knows_is_told_while_it_answers_and_the_rest_whatever_
 
 
 @pytest.mark.once
-def test_it_is_for_who_has_the_token(server):
+def test_it_requires_the_token(server):
     for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
         connection.request("GET", "/metrics", headers=headers)
@@ -107,7 +107,7 @@ def test_it_is_for_who_has_the_token(server):
         connection.close()
 
 
-def test_without_a_token_it_is_not_there(client, settings):
+def test_without_the_setting_it_is_not_found(client, settings):
     settings.METRICS_TOKEN = None
     assert client.get("/metrics").status_code == 404
 
@@ -121,13 +121,13 @@ def test_in_one_process_it_counts_too(client, settings, monkeypatch):
     assert value(answer.content.decode(), "lokanetra_request_duration_seconds_count", method="GET", status="200") >= 1
 
 
-def test_every_figure_of_the_database_is_told(db, asha):
+def test_every_figure_of_the_database_is_described(db, asha):
     never = {"lokanetra_ledger_check_timestamp_seconds", "lokanetra_ledger_check_complaints"}
     assert figures.figures().keys() | never == metrics.FIGURES.keys()
 
 
 @pytest.mark.parametrize("file", ["dashboard.json", "alerts.yml"])
-def test_what_is_drawn_and_told_of_is_counted(file):
+def test_dashboards_and_alerts_use_existing_metrics(file):
     text = (BASE_DIR / "scripts/grafana" / file).read_text()
     names = {name.removesuffix("_total") for name in re.findall(r"lokanetra_\w+[a-z]", text)}
     known = {metric.name for metric in metrics.registry.collect()} | set(metrics.FIGURES) | {"lokanetra_database_up"}

@@ -1,4 +1,4 @@
-"""Whatever hangs outside, whoever does not need it is answered, and whoever does is told soon."""
+"""When an external service hangs, requests that do not need it are answered, and others are refused soon."""
 
 import resource
 import socket
@@ -16,7 +16,7 @@ from lokanetra.tests.live import SERVING, Answer, Live, Postgres, live_server, o
 
 pytestmark = pytest.mark.once
 
-# Seconds, far above what an answer takes and far below what a wait for the outside would.
+# Seconds, far more than an answer takes and far less than any time-out.
 SOON = 1.5
 
 
@@ -29,7 +29,7 @@ def database() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def small(database: Postgres) -> Iterator[Live]:
-    """A server with one worker, whose gateway takes connections and says nothing."""
+    """A server with one worker, whose gateway accepts connections and does not answer."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as gateway:
         url = f"json://127.0.0.1:{gateway.getsockname()[1]}/{{phone}}"
         with live_server(database.url, workers=1, OTP_SMS_URL=url) as server:
@@ -38,7 +38,7 @@ def small(database: Postgres) -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def token(small: Live) -> str:
-    """Of an account that has a thousand rupees."""
+    """For an account with a thousand rupees."""
     return small.new_account("9800000001")
 
 
@@ -59,7 +59,7 @@ def is_busy(answer: Answer) -> bool:
 # --- The gateway -----------------------------------------------------------------------------------------
 
 
-def test_a_gateway_that_hangs_keeps_no_payment_and_no_health_check_waiting(small, pay):
+def test_a_hanging_gateway_delays_no_payment_and_no_health_check(small, pay):
     def send(number: int) -> Answer:
         return small.post("/auth/send-otp/", {"phone_number": f"98111000{number:02}"})
 
@@ -77,14 +77,14 @@ def test_a_gateway_that_hangs_keeps_no_payment_and_no_health_check_waiting(small
 
 @pytest.fixture(autouse=True)
 def many_files() -> None:
-    """The usual limit is about as many as some of these tests have clients."""
+    """Some of these tests have about as many clients as the usual limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager
 def half(server: Live, count: int, text: bytes) -> Iterator[list[socket.socket]]:
-    """So many clients that have sent this much of a request, and no more."""
+    """So many clients that have sent only this part of a request."""
     with ExitStack() as stack:
         clients = []
         for _ in range(count):
@@ -100,7 +100,7 @@ HALF_BODY = HEAD + b"Content-Length: 100\r\n\r\n{"
 
 @pytest.mark.parametrize("text", [HALF_BODY, HEAD], ids=["bodies", "heads"])
 @pytest.mark.parametrize("count", [200, 1000])
-def test_half_requests_however_many_keep_nobody_waiting(small, pay, text, count):
+def test_unfinished_requests_delay_nobody_however_many_they_are(small, pay, text, count):
     with half(small, count, text):
         for call in (pay, lambda: small.call("GET", "/healthz"), lambda: small.call("GET", "/readyz")):
             answer, seconds = timed(call)
@@ -119,10 +119,10 @@ def test_a_body_that_does_not_come_is_given_up_with_a_clear_error(small):
 # --- The database ----------------------------------------------------------------------------------------
 
 
-def test_a_database_that_hangs_is_told_soon_and_used_again_when_it_is_back(small, pay, database):
+def test_a_hanging_database_is_reported_soon_and_used_again_afterwards(small, pay, database):
     assert pay().status == 200
     with database.hanging():
-        time.sleep(1.1)  # connections have rested, so each is asked first whether it lives
+        time.sleep(1.1)  # connections are idle for long enough to be checked first
         for _ in range(2):
             answer, seconds = timed(pay)
             assert (is_busy(answer), seconds < 5) == (True, True)
@@ -135,7 +135,7 @@ def test_a_database_that_hangs_is_told_soon_and_used_again_when_it_is_back(small
 
 
 def test_a_payment_on_a_connection_that_went_silent_is_given_up_in_time(small, pay, database):
-    """It is waiting for a lock when the database stops, so nothing asks whether its connection lives."""
+    """It is waiting for a lock when the database stops, so its connection is not checked."""
     with psycopg.connect(database.url) as other:
         other.execute("SELECT * FROM wallet_wallet FOR UPDATE")
         answers: list[tuple[Answer, float]] = []
@@ -149,7 +149,7 @@ def test_a_payment_on_a_connection_that_went_silent_is_given_up_in_time(small, p
     assert seconds < 16
 
 
-def test_connections_that_died_between_two_requests_cost_no_refusal(small, pay, database, token):
+def test_connections_that_died_between_two_requests_cause_no_refusal(small, pay, database, token):
     for _ in range(4):
         assert pay().status == 200
     end_sessions(database)
@@ -157,10 +157,10 @@ def test_connections_that_died_between_two_requests_cost_no_refusal(small, pay, 
     assert [call().status for call in calls * 5] == [200] * 15
 
 
-def test_sessions_that_end_under_load_cost_no_payment(small, database, token):
-    """What broke before COMMIT was sent is tried once more; what broke while committing is told for what it is.
+def test_sessions_that_end_under_load_lose_no_payment(small, database, token):
+    """What broke before COMMIT was sent is retried once; what broke while committing has an unknown outcome.
 
-    A request is cut off once at most: the next cut comes when each client has had an answer since the last.
+    A request is cut off at most once: sessions are ended again only when each client has had an answer since.
     """
     over = threading.Event()
     codes: list[list[str | None]] = [[] for _ in range(4)]
@@ -192,7 +192,7 @@ def end_sessions(database: Postgres) -> None:
     ask(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
 
 
-def test_a_database_that_only_reads_is_busy_and_not_ready_and_nothing_moves(small, pay, database, token):
+def test_a_read_only_database_is_busy_and_not_ready_and_no_money_moves(small, pay, database, token):
     before = small.balance(token)
     ask(database, f"ALTER ROLE {SERVING} SET default_transaction_read_only = on")
     end_sessions(database)
@@ -201,15 +201,15 @@ def test_a_database_that_only_reads_is_busy_and_not_ready_and_nothing_moves(smal
         assert is_busy(small.post("/auth/verify-otp/", {"phone_number": "9811100099", "otp": "123456"}))
         answer = small.call("GET", "/readyz")
         assert is_busy(answer)
-        assert "only reads" in answer.body["detail"]
+        assert "read-only" in answer.body["detail"]
         assert small.balance(token) == before
     finally:
         ask(database, f"ALTER ROLE {SERVING} RESET default_transaction_read_only")
-    assert pay().status == 200  # on sessions that found themselves read-only, too
+    assert pay().status == 200  # also on sessions that were read-only
     wait_for(lambda: small.call("GET", "/readyz").status == 200)
 
 
-def test_a_migration_that_changes_a_column_costs_no_refusal(small, pay, database, token):
+def test_a_migration_that_changes_a_column_causes_no_refusal(small, pay, database, token):
     calls = [pay, lambda: small.call("GET", "/wallet/balance/", token=token)]
     for width in (151, 150):
         assert [call().status for call in calls * 5] == [200] * 10

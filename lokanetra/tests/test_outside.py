@@ -1,6 +1,6 @@
-"""Calls to strangers go to public addresses only, and end in time whatever the stranger does.
+"""Calls to untrusted servers go only to public addresses, and end in time whatever the server does.
 
-The servers are real ones on this machine, which the tests open by `WEBHOOK_ALLOWED_NETWORKS`.
+The servers are real ones on this machine, which the tests allow by `WEBHOOK_ALLOWED_NETWORKS`.
 """
 
 import gzip
@@ -67,7 +67,7 @@ def server():
 
 
 def read_request(connection):
-    """Head and body, as far as the head tells how long that is."""
+    """Head and body, whose length is in the head."""
     taken = b""
     while b"\r\n\r\n" not in taken:
         if not (more := connection.recv(65536)):
@@ -82,13 +82,13 @@ def read_request(connection):
     return head + b"\r\n\r\n" + body
 
 
-def answering(*parts, pause=0.0, for_ever=None):
+def answering(*parts, pause=0.0, forever=None):
     def behave(this, connection):
         this.requests.append(read_request(connection))
         for part in parts:
             connection.sendall(part)
-        while for_ever:
-            connection.sendall(for_ever)
+        while forever:
+            connection.sendall(forever)
             time.sleep(pause)
 
     return behave
@@ -99,8 +99,8 @@ def hanging(this, connection):
         pass
 
 
-def naming(monkeypatch, *answers):
-    """Names resolve to these addresses, call by call; how often they were asked for is in the list."""
+def resolving(monkeypatch, *answers):
+    """Names resolve to these addresses, call by call; the list has the names that were resolved."""
     asked = []
 
     def getaddrinfo(host, port, *args, **kwargs):
@@ -117,7 +117,7 @@ def naming(monkeypatch, *answers):
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A folder with the authority `ca.pem`, and `server.pem`, which it gave to wallet.test, localhost and 127.0.0.1."""
+    """A folder with an authority (`ca.pem`), and `server.pem` from it for wallet.test, localhost and 127.0.0.1."""
     folder = tmp_path_factory.mktemp("authority")
     key, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer, holder = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("Tests", "wallet.test"))
@@ -228,8 +228,8 @@ def test_a_url_is_refused_with_the_reason(url, sentence):
         "https://example.com/" + "a" * 1980,
     ],
 )
-def test_a_public_url_is_allowed_without_asking_for_its_name(url, monkeypatch):
-    asked = naming(monkeypatch, [])
+def test_a_public_url_is_allowed_without_resolving_its_name(url, monkeypatch):
+    asked = resolving(monkeypatch, [])
     check_url(url)
     assert asked == []
 
@@ -239,7 +239,7 @@ def test_a_public_url_is_allowed_without_asking_for_its_name(url, monkeypatch):
 )
 def test_a_name_that_leads_to_a_private_address_is_not_connected_to(address, server, monkeypatch):
     ours = server()
-    naming(monkeypatch, [address])
+    resolving(monkeypatch, [address])
     check_url(ours.url("innocent.example", scheme="https"))
     answer = post(ours.url("innocent.example", scheme="https"), b"", {}, timeout=5)
     assert (answer.status, answer.fault) == (None, "The name leads to no public address.")
@@ -258,7 +258,7 @@ def test_development_allows_http_and_private_addresses(server, settings):
     assert f"Host: 127.0.0.1:{ours.port}".encode() in request and b"webhook-id: 7" in request
 
 
-def test_networks_that_are_named_are_reached_by_https_alone(server, tls, trusted, settings):
+def test_allowed_networks_are_reached_only_by_https(server, tls, trusted, settings):
     ours = server(tls=tls)
     settings.WEBHOOK_ALLOWED_NETWORKS = LOOPBACK
     for host in ("localhost", "127.0.0.1"):
@@ -279,20 +279,18 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.2/32")]
     public = server(address="127.0.0.2", tls=tls)
     private = server(address="127.0.0.1", port=public.port, tls=tls)
-    asked = naming(monkeypatch, ["127.0.0.2"], ["127.0.0.1"])
+    asked = resolving(monkeypatch, ["127.0.0.2"], ["127.0.0.1"])
     assert post(public.url("wallet.test", scheme="https"), b"", {})[:3] == (200, "there", "")
     assert asked == ["wallet.test"]
     assert (public.connections, private.connections) == (1, 0)
     assert f"Host: wallet.test:{public.port}".encode() in public.requests[0]
 
 
-def test_of_the_addresses_of_a_name_only_allowed_ones_are_tried_until_one_takes_it(
-    server, tls, trusted, settings, monkeypatch
-):
+def test_only_allowed_addresses_of_a_name_are_tried_until_one_accepts(server, tls, trusted, settings, monkeypatch):
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.2/32"), ip_network("127.0.0.3/32")]
     public = server(address="127.0.0.2", tls=tls)
     private = server(address="127.0.0.1", port=public.port, tls=tls)
-    naming(monkeypatch, ["127.0.0.1", "127.0.0.3", "127.0.0.2"])
+    resolving(monkeypatch, ["127.0.0.1", "127.0.0.3", "127.0.0.2"])
     assert post(public.url("wallet.test", scheme="https"), b"", {}).status == 200
     assert (public.connections, private.connections) == (1, 0)
 
@@ -305,7 +303,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(server, settings):
     assert private.connections == 0
 
 
-def test_no_proxy_of_the_environment_is_asked(server, settings, monkeypatch):
+def test_no_proxy_of_the_environment_is_used(server, settings, monkeypatch):
     settings.DEBUG = True
     proxy, ours = server(), server()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "https_proxy"):
@@ -318,13 +316,13 @@ def test_no_proxy_of_the_environment_is_asked(server, settings, monkeypatch):
 def test_a_certificate_for_another_name_is_refused(host, server, tls, trusted, settings, monkeypatch):
     settings.WEBHOOK_ALLOWED_NETWORKS = LOOPBACK
     ours = server(address="127.0.0.2", tls=tls)
-    naming(monkeypatch, ["127.0.0.2"])
+    resolving(monkeypatch, ["127.0.0.2"])
     answer = post(ours.url(host, scheme="https"), b"secret", {})
     assert answer.status is None and answer.fault.startswith("The certificate is not valid: ")
     assert ours.requests == []
 
 
-def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(server, tls, settings):
+def test_a_certificate_of_an_unknown_authority_is_refused(server, tls, settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = LOOPBACK
     ours = server(tls=tls)
     answer = post(ours.url("localhost", scheme="https"), b"secret", {})
@@ -335,32 +333,32 @@ def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(server, tls,
 # --- When it ends ------------------------------------------------------------------------------------------
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-BEGUN = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 SLOW = {
     "says nothing": hanging,
-    "drips a status line": answering(b"HTTP/1.1 2", for_ever=b"0", pause=0.05),
-    "drips headers": answering(HEAD, for_ever=b"a", pause=0.05),
-    "says over and over that it goes on": answering(
-        b"HTTP/1.1 100 Continue\r\n\r\n", for_ever=b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.05
+    "drips a status line": answering(b"HTTP/1.1 2", forever=b"0", pause=0.05),
+    "drips headers": answering(HEAD, forever=b"a", pause=0.05),
+    "repeats 100 Continue": answering(
+        b"HTTP/1.1 100 Continue\r\n\r\n", forever=b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.05
     ),
-    "drips a body": answering(HEAD + b"Content-Length: 1000\r\n\r\n", for_ever=b"a", pause=0.05),
-    "drips chunks": answering(BEGUN, for_ever=b"1\r\na\r\n", pause=0.05),
+    "drips a body": answering(HEAD + b"Content-Length: 1000\r\n\r\n", forever=b"a", pause=0.05),
+    "drips chunks": answering(CHUNKED, forever=b"1\r\na\r\n", pause=0.05),
 }
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("behave", SLOW.values(), ids=SLOW.keys())
-def test_a_server_that_takes_its_time_is_given_up_by_the_clock(behave, scheme, server, tls, trusted, settings):
+def test_a_slow_server_is_given_up_at_the_deadline(behave, scheme, server, tls, trusted, settings):
     settings.DEBUG = True
     ours = server(behave, tls=tls if scheme == "https" else None)
-    begun = time.monotonic()
+    started = time.monotonic()
     answer = post(ours.url("localhost" if scheme == "https" else "127.0.0.1", scheme=scheme), b"{}", {}, timeout=0.5)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - started < 1.5
     assert (answer.status, answer.fault) == (None, "There was no whole answer within 0.5 seconds.")
     assert answer.seconds >= 0.5
 
 
-def test_a_server_that_does_not_finish_tls_is_given_up_by_the_clock(server, settings):
+def test_a_server_that_does_not_finish_tls_is_given_up_at_the_deadline(server, settings):
     settings.DEBUG = True
 
     def dripping(this, connection):
@@ -376,14 +374,14 @@ def test_a_server_that_does_not_finish_tls_is_given_up_by_the_clock(server, sett
         assert answer.seconds < 1.5
 
 
-def test_a_server_that_takes_no_body_is_given_up_by_the_clock(server, settings):
+def test_a_server_that_reads_no_body_is_given_up_at_the_deadline(server, settings):
     settings.DEBUG = True
     answer = post(server(lambda this, connection: time.sleep(3)).url(), b"a" * 50_000_000, {}, timeout=0.5)
     assert (answer.status, answer.seconds < 1.5) == (None, True)
     assert answer.fault == "There was no whole answer within 0.5 seconds."
 
 
-def test_a_name_that_is_not_resolved_in_time_is_given_up_by_the_clock(monkeypatch):
+def test_a_name_that_is_not_resolved_in_time_is_given_up_at_the_deadline(monkeypatch):
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(10) and [])
     answer = post("https://slow.example/", b"", {}, timeout=0.3)
@@ -396,25 +394,25 @@ def test_a_hundred_at_once_wait_no_longer_than_one(server, settings):
     settings.DEBUG = True
     ours = server(hanging)
     ours.listening.listen(200)
-    before, begun = threading.active_count(), time.monotonic()
+    before, started = threading.active_count(), time.monotonic()
     with ThreadPoolExecutor(100) as pool:
         answers = list(pool.map(lambda _: post(ours.url(), b"{}", {}, timeout=1), range(100)))
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - started < 4
     assert {answer.status for answer in answers} == {None}
     time.sleep(0.5)
     assert threading.active_count() <= before + 5
 
 
-# --- What it takes -----------------------------------------------------------------------------------------
+# --- What it reads -----------------------------------------------------------------------------------------
 
 
 def test_an_endless_body_is_read_to_its_limit(server, settings):
     settings.DEBUG = True
-    for begin, more in [(HEAD + b"\r\n", b"a" * 65536), (BEGUN, b"10000\r\n" + b"a" * 65536 + b"\r\n")]:
-        assert post(server(answering(begin, for_ever=more)).url(), b"", {}, timeout=5)[:3] == (200, "a" * 1024, "")
+    for begin, more in [(HEAD + b"\r\n", b"a" * 65536), (CHUNKED, b"10000\r\n" + b"a" * 65536 + b"\r\n")]:
+        assert post(server(answering(begin, forever=more)).url(), b"", {}, timeout=5)[:3] == (200, "a" * 1024, "")
 
 
-def test_a_compressed_body_is_not_unpacked(server, settings):
+def test_a_compressed_body_is_not_decompressed(server, settings):
     settings.DEBUG = True
     bomb = gzip.compress(b"a" * 50_000_000)
     head = HEAD + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
@@ -425,7 +423,7 @@ def test_a_compressed_body_is_not_unpacked(server, settings):
     assert b"Accept-Encoding: identity" in ours.requests[0]
 
 
-def test_a_body_that_is_no_text_can_be_stored_as_one(server, settings):
+def test_a_binary_body_can_be_stored_as_text(server, settings):
     settings.DEBUG = True
     answer = post(server(answering(HEAD + b"\r\na\x00b\xff\xc3")).url(), b"", {})
     assert answer[:3] == (200, "ab\ufffd\ufffd", "")
@@ -437,17 +435,17 @@ BROKEN = {
     "breaks off the status": answering(b"HTTP/1.1 2"),
     "a huge header": answering(HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n"),
     "many headers": answering(HEAD + b"X: a\r\n" * 100_000 + b"\r\n"),
-    "headers without end": answering(HEAD, for_ever=b"X: a\r\n" * 1000),
-    "a line without end": answering(for_ever=b"a" * 65536),
+    "headers without end": answering(HEAD, forever=b"X: a\r\n" * 1000),
+    "a line without end": answering(forever=b"a" * 65536),
     "no HTTP": answering(b"SSH-2.0-OpenSSH_9.9\r\n"),
     "no status": answering(b"HTTP/1.1 abc OK\r\n\r\n"),
     "two lengths": answering(HEAD + b"Content-Length: 1, 2\r\n\r\nab"),
-    "no chunk": answering(BEGUN + b"zz\r\n"),
+    "no chunk": answering(CHUNKED + b"zz\r\n"),
 }
 
 
 @pytest.mark.parametrize("behave", BROKEN.values(), ids=BROKEN.keys())
-def test_an_answer_that_is_broken_is_a_fault(behave, server, settings):
+def test_a_malformed_answer_is_a_fault(behave, server, settings):
     settings.DEBUG = True
     answer = post(server(behave).url(), b"{}", {}, timeout=5)
     assert (answer.status, answer.text) == (None, "")
@@ -460,7 +458,7 @@ def test_a_server_that_goes_away_after_its_status_has_answered(sent, text, serve
     assert post(server(answering(HEAD + sent)).url(), b"{}", {}, timeout=5)[:3] == (200, text, "")
 
 
-def test_what_cannot_be_reached_is_a_fault(settings, monkeypatch):
+def test_an_unreachable_server_is_a_fault(settings, monkeypatch):
     settings.DEBUG = True
     with closing(socket.create_server(("127.0.0.1", 0))) as gone:
         port = gone.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Two installations are the same: every package is pinned, those that others pull in too."""
+"""Two installations are the same: every package is pinned, also indirect ones."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_the_constraints_have_every_pin(file):
 
 
 def pull_in(pin: Requirement, found: set[tuple[str, frozenset[str]]]) -> None:
-    """Add the package, with its extras, and all that it needs here."""
+    """Add the package, with its extras, and everything that it requires here."""
     this = canonicalize_name(pin.name), frozenset(pin.extras)
     if this in found:
         return
@@ -61,7 +61,7 @@ def test_no_constraint_is_for_one_platform_alone_unless_it_says_so():
 
 @pytest.fixture
 def installations(tmp_path):
-    """How often `venv.sh` has installed something, in a project of nothing but pins, with each call once more."""
+    """Runs `venv.sh` in a project of nothing but pins, and returns how often it has installed something."""
     (tmp_path / "scripts").mkdir()
     for file in ("requirements.txt", "requirements-prod.txt", CONSTRAINTS, "scripts/venv.sh"):
         (tmp_path / file).write_text((BASE_DIR / file).read_text())

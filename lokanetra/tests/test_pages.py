@@ -17,5 +17,5 @@ def test_they_load_nothing_from_another_host(client, path):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/admin/login/", "/swagger.json", "/healthz"])
-def test_no_other_page_is_framed(client, path):
+def test_other_pages_cannot_be_framed(client, path):
     assert client.get(path)["Content-Security-Policy"] == "frame-ancestors 'none'"

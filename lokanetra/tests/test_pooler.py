@@ -1,4 +1,4 @@
-"""Through a pooler that gives each transaction another session nothing is lost, mixed up or waited for too long."""
+"""With a pooler that gives each transaction another session, nothing is lost, mixed up or waits too long."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ def sessions(live: Live) -> int:
 
 
 def test_more_requests_than_sessions_are_each_answered_with_their_own(live, payers):
-    """Statements that are prepared by name are known to whichever session gets them."""
+    """Prepared statements are known to whichever session gets them."""
     for _ in range(5):
         answers = at_once(*[lambda me=me: live.post("/wallet/debit/", {"amount": "1.00"}, me) for me in payers])
         assert [answer.status for answer in answers] == [200] * len(payers)
@@ -51,7 +51,7 @@ def test_more_requests_than_sessions_are_each_answered_with_their_own(live, paye
     assert live.check_ledger()["ok"]
 
 
-def test_a_payment_waits_no_longer_for_a_lock_than_it_would_without(live, payers):
+def test_a_payment_waits_no_longer_for_a_lock_than_without_a_pooler(live, payers):
     with psycopg.connect(live.owner_url) as other:
         other.execute("SELECT * FROM wallet_wallet FOR UPDATE")
         before = time.monotonic()
@@ -61,15 +61,15 @@ def test_a_payment_waits_no_longer_for_a_lock_than_it_would_without(live, payers
     assert 8 < seconds < 12  # three seconds, three times
 
 
-def test_a_worker_does_its_round(live, payers):
+def test_a_worker_runs_its_jobs(live, payers):
     done = live.run(sys.executable, "manage.py", "work", "--once")
     assert done.returncode == 0, done.stderr
     with psycopg.connect(live.owner_url) as owner:
         assert owner.execute("SELECT count(*) FROM transactions_outbox").fetchone() == (0,)
 
 
-def test_the_console_shows_every_choice_of_a_form_whichever_session_is_asked(live):
-    """Its cursors are read to their end by one statement: none is left behind in a session that others get."""
+def test_the_console_shows_every_choice_of_a_form_on_any_session(live):
+    """Its cursors are read by one statement: none stays open in a session that others get."""
     cookie = f"sessionid={live.shell(LOGIN).strip()}"
     page = f"http://127.0.0.1:{live.port}/admin/auth/group/add/"
     opened = at_once(*[lambda: urlopen(Request(page, headers={"Cookie": cookie})).read().decode()] * 12)

@@ -1,4 +1,4 @@
-"""The collection for Postman and its like: it covers the whole API, and runs green against a fresh server."""
+"""The collection for Postman and similar tools covers the whole API, and passes on a fresh server."""
 
 import json
 import re

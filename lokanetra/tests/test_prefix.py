@@ -1,4 +1,4 @@
-"""The product works below a path of a proxy, told by a setting or by the proxy, and believed if it is sane."""
+"""The product works below a path prefix, from a setting or from the proxy, which is trusted if the prefix is valid."""
 
 import re
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def console(proxy, boss):
 
 
 def strangers(page: str) -> list[str]:
-    """Links that lead elsewhere."""
+    """Links that leave the prefix."""
     return [link for link in LINK.findall(page) if link and not link.startswith((*NOT_OURS, "/pay/"))]
 
 
@@ -96,7 +96,7 @@ def test_redirects_stay_below_it(get, path, location):
     assert (answer.status_code in (301, 302), answer["Location"]) == (True, location)
 
 
-def test_https_is_asked_for_below_it_and_not_of_health_checks(get, settings, db):
+def test_https_redirects_stay_below_it_and_skip_health_checks(get, settings, db):
     settings.SECURE_SSL_REDIRECT = True
     assert get("/wallet/balance/")["Location"] == "https://pay.example.com:8443/pay/wallet/balance/"
     assert [get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
@@ -116,8 +116,8 @@ def test_a_log_in_leads_to_the_console_and_its_cookies_belong_to_it(proxy, boss)
 
 
 def test_the_documentation_calls_what_is_below_it(get):
-    told = get("/swagger.json").json()
-    assert (told["host"], told["basePath"]) == ("pay.example.com:8443", "/pay")
+    spec = get("/swagger.json").json()
+    assert (spec["host"], spec["basePath"]) == ("pay.example.com:8443", "/pay")
     for path in ("/swagger/", "/redoc/"):
         page = get(path)
         assert page["Content-Security-Policy"].startswith("default-src 'self'")
@@ -150,7 +150,7 @@ def test_an_error_names_the_path_below_it(proxy):
     assert answer.json()["detail"] == "Nothing is here, but there is /pay/wallet/credit/ with a slash at the end."
 
 
-def test_nothing_of_it_stays_with_the_next_request(get, client):
+def test_the_prefix_does_not_leak_into_the_next_request(get, client):
     get("/swagger.json")
     assert get_script_prefix() == "/"
 
@@ -165,7 +165,7 @@ def test_money_moves_below_it(proxy, asha, as_user):
     assert client.get(f"{sent}/wallet/balance/")["Cache-Control"] == "no-store"
 
 
-# --- Whom and what is believed ---------------------------------------------------------------------------
+# --- What is trusted -------------------------------------------------------------------------------------
 
 
 JUNK = [
@@ -176,34 +176,34 @@ JUNK = [
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_is_passed_over(settings, client, junk):
+def test_invalid_prefixes_are_ignored(settings, client, junk):
     settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
     assert client.get("/", HTTP_X_FORWARDED_PREFIX=junk)["Location"] == "/swagger/"
     assert client.get("/swagger.json", HTTP_X_FORWARDED_PREFIX=junk).json()["basePath"] == "/"
 
 
-@pytest.mark.parametrize("sane", ["/pay", "/pay/", "/a/b", "/a-b_c.d~e", "/9"])
-def test_what_is_sane_is_believed_where_there_is_a_proxy(settings, client, sane):
-    assert client.get("/", HTTP_X_FORWARDED_PREFIX=sane)["Location"] == "/swagger/"
-    assert client.get(f"{sane.rstrip('/')}/swagger.json", HTTP_X_FORWARDED_PREFIX=sane).status_code == 404
+@pytest.mark.parametrize("prefix", ["/pay", "/pay/", "/a/b", "/a-b_c.d~e", "/9"])
+def test_a_valid_prefix_is_trusted_behind_a_proxy(settings, client, prefix):
+    assert client.get("/", HTTP_X_FORWARDED_PREFIX=prefix)["Location"] == "/swagger/"
+    assert client.get(f"{prefix.rstrip('/')}/swagger.json", HTTP_X_FORWARDED_PREFIX=prefix).status_code == 404
     settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
-    assert client.get("/", HTTP_X_FORWARDED_PREFIX=sane)["Location"] == f"{sane.rstrip('/')}/swagger/"
+    assert client.get("/", HTTP_X_FORWARDED_PREFIX=prefix)["Location"] == f"{prefix.rstrip('/')}/swagger/"
 
 
-def test_the_setting_is_stronger_than_the_header(settings, client):
+def test_the_setting_overrides_the_header(settings, client):
     settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
     settings.FORCE_SCRIPT_NAME = "/pay"
     assert client.get("/", HTTP_X_FORWARDED_PREFIX="/other")["Location"] == "/pay/swagger/"
 
 
-def test_a_prefix_that_is_called_as_a_path_of_ours_is_stripped_by_the_proxy(settings, asha, as_user):
+def test_a_prefix_that_equals_one_of_our_paths_is_stripped_by_the_proxy(settings, asha, as_user):
     settings.FORCE_SCRIPT_NAME = "/wallet"
     assert as_user(asha).get("/wallet/balance/").status_code == 200
     assert as_user(asha).get("/wallet/balance")["Location"] == "/wallet/wallet/balance/"
 
 
 @pytest.mark.parametrize("path", ["/payments/", "/pa", "/paywallet/balance/"])
-def test_what_merely_begins_like_it_is_not_stripped(settings, client, path):
+def test_a_path_that_only_starts_like_it_is_not_stripped(settings, client, path):
     settings.FORCE_SCRIPT_NAME = "/pay"
     assert client.get(path).status_code == 404
 
@@ -218,8 +218,8 @@ def test_the_prefix_itself_leads_to_the_documentation(settings, client, path):
 
 
 @contextmanager
-def a_proxy(port: int, prefix: str) -> Iterator[int]:
-    """Serves under the prefix what the server on `port` answers: strips it, and says so. Its port."""
+def proxy_server(port: int, prefix: str) -> Iterator[int]:
+    """A proxy that serves the server on `port` under the prefix, which it strips and sends along. Yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -258,7 +258,7 @@ def a_proxy(port: int, prefix: str) -> Iterator[int]:
 def test_the_production_server_works_behind_a_proxy(tmp_path):
     with (
         live_server(f"sqlite:///{tmp_path}/db.sqlite3", workers=1, NUM_PROXIES="1") as server,
-        a_proxy(server.port, "/pay") as port,
+        proxy_server(server.port, "/pay") as port,
     ):
         outside = Live(port, server.environment, server.codes)
         assert raw(port, "/pay/")[1]["Location"] == "/pay/swagger/"

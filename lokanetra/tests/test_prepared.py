@@ -1,4 +1,4 @@
-"""A prepared query gives what Django's own does, and a connection that died at rest is replaced unnoticed."""
+"""A prepared query returns what Django's own does, and a connection that died while idle is replaced unnoticed."""
 
 from decimal import Decimal
 from threading import Thread
@@ -14,7 +14,7 @@ from wallet import payments
 from wallet.models import Wallet
 
 
-def test_it_gives_the_same_objects_as_the_query_itself(asha, ravi):
+def test_it_returns_the_same_objects_as_the_query_itself(asha, ravi):
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
     rows = Transaction.objects.with_accounts().order_by("-pk")
     newest = Prepared(lambda: rows.filter(initiated_by=Placeholder("user_id")))
@@ -35,7 +35,7 @@ def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_que
     assert of_phone(phone="' OR 1=1") == []
 
 
-def test_what_it_gives_can_be_saved(asha):
+def test_its_objects_can_be_saved(asha):
     (wallet,) = Prepared(lambda: Wallet.objects.filter(user=Placeholder("user_id")))(user_id=asha.pk)
     wallet.status = Wallet.Status.FROZEN
     wallet.save(update_fields=["status"])
@@ -61,7 +61,7 @@ def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_died_at_rest_is_replaced_unnoticed(monkeypatch):
+def test_a_connection_that_died_while_idle_is_replaced_unnoticed(monkeypatch):
     if connection.vendor == "sqlite":
         return  # it has no connection that could die
     from lokanetra.postgresql import base
@@ -80,5 +80,5 @@ def test_a_connection_that_died_at_rest_is_replaced_unnoticed(monkeypatch):
     thread = Thread(target=end)
     thread.start()
     thread.join()
-    monkeypatch.setattr(base, "REST", -1.0)
+    monkeypatch.setattr(base, "IDLE", -1.0)
     assert UserProfile.objects.count() == 0

@@ -1,4 +1,4 @@
-"""What may be seconds old is read on a replica that is there and not late, and everything else on the primary."""
+"""Reads that may be seconds old use a replica that is available and not late, and everything else the primary."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from users.models import UserProfile
 user = UserProfile.objects.create_superuser("boss", password="correct horse", phone_number="+919844000001")
 print(tokens.issue(user)["access"])
 """
-# Behind by more is late.
+# Seconds. A replica with more lag is late.
 MAX_LAG = 2
 READ = """
 SELECT coalesce(sum(seq_scan + idx_scan), 0) FROM pg_stat_user_tables WHERE relname = 'transactions_transaction'
@@ -74,20 +74,20 @@ def lines(server: Live, path: str, token: str) -> list[str]:
 
 
 def warnings(server: Live) -> list[str]:
-    told = [json.loads(line) for line in server.output.read_text().splitlines() if '"lokanetra.replica"' in line]
-    return [line["message"] for line in told if line["level"] == "WARNING"]
+    logged = [json.loads(line) for line in server.output.read_text().splitlines() if '"lokanetra.replica"' in line]
+    return [line["message"] for line in logged if line["level"] == "WARNING"]
 
 
-def paused(standby: Postgres) -> None:
+def pause(standby: Postgres) -> None:
     standby.ask("SELECT pg_wal_replay_pause()")
     wait_for(lambda: standby.ask("SELECT pg_get_wal_replay_pause_state()") == "paused")
 
 
-def test_what_may_be_old_is_read_there_and_what_may_not_on_the_primary(server, pair, staff, user):
+def test_reads_that_may_be_stale_use_it_and_others_the_primary(server, pair, staff, user):
     _, standby = pair
     last = pay(server, user)
     wait_for(lambda: newest(server, staff) == last)
-    paused(standby)
+    pause(standby)
     try:
         after = pay(server, user)
         assert newest(server, staff) == last
@@ -103,9 +103,9 @@ def test_what_may_be_old_is_read_there_and_what_may_not_on_the_primary(server, p
         standby.ask("SELECT pg_wal_replay_resume()")
 
 
-def test_one_that_is_late_is_not_used_and_that_is_told_once_a_minute(server, pair, staff, user):
+def test_a_late_replica_is_not_used_and_logged_once_a_minute(server, pair, staff, user):
     _, standby = pair
-    paused(standby)
+    pause(standby)
     try:
         last = pay(server, user)
         wait_for(lambda: newest(server, staff) == last)
@@ -128,12 +128,12 @@ def soon(server: Live, staff: str) -> Callable[[], Any]:
     return ask
 
 
-def test_one_that_hangs_or_dies_costs_no_answer(server, pair, staff, user, soon):
-    """Who reads from it when it stops waits some seconds, and nobody after him."""
+def test_a_replica_that_hangs_or_dies_fails_no_request(server, pair, staff, user, soon):
+    """A caller that reads from it when it stops waits some seconds, and later ones do not."""
     _, standby = pair
     with standby.hanging():
         assert soon() < 8
-        time.sleep(4)  # by then it was looked at
+        time.sleep(4)  # by then it has been checked
         assert max(soon() for _ in range(5)) < 1.5
         assert server.balance(user)
     read = standby.ask(READ)
@@ -148,7 +148,7 @@ def test_one_that_hangs_or_dies_costs_no_answer(server, pair, staff, user, soon)
     wait_for(lambda: bool(newest(server, staff)) and standby.ask(READ) > 0)
 
 
-def test_one_that_became_a_primary_is_not_used(server, pair, staff, user):
+def test_a_promoted_replica_is_not_used(server, pair, staff, user):
     _, standby = pair
     before = pay(server, user)
     wait_for(lambda: newest(server, staff) == before)

@@ -1,4 +1,4 @@
-"""What the production server makes of a request before Django sees it."""
+"""How the production server handles a request before Django sees it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from lokanetra import rsgi, slots
 
 
 class Headers:
-    """As granian has them: names in small letters; values that are not ASCII are not among the items."""
+    """As in granian: lower-case names; values that are not ASCII are missing from the items."""
 
     def __init__(self, *pairs: tuple[str, str]) -> None:
         self.pairs = pairs
@@ -31,7 +31,7 @@ def environ(*headers: tuple[str, str], **changes: str) -> dict[str, Any]:
     return rsgi.environ_of(SimpleNamespace(**usual, headers=Headers(*headers)), b"abc")
 
 
-def test_a_request_is_as_wsgi_has_it():
+def test_a_request_becomes_a_wsgi_environ():
     found = environ(("content-type", "application/json"), ("x-request-id", "7"), method="POST", query_string="a=1")
     assert found["REQUEST_METHOD"] == "POST"
     assert found["CONTENT_TYPE"] == "application/json"
@@ -54,22 +54,22 @@ def test_headers_of_one_name_are_joined():
     )
 
 
-def test_a_header_with_an_underscore_never_passes_for_the_one_with_a_hyphen():
+def test_a_header_with_an_underscore_is_never_confused_with_the_one_with_a_hyphen():
     found = environ(("x_forwarded_for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4"), ("idempotency_key", "k"))
     assert found["HTTP_X_FORWARDED_FOR"] == "1.2.3.4"
     assert "HTTP_IDEMPOTENCY_KEY" not in found
     assert found["HTTP_IDEMPOTENCY__KEY"] == "k"
 
 
-def test_a_header_that_is_not_ascii_is_there_and_empty():
+def test_a_header_that_is_not_ascii_is_present_but_empty():
     assert environ(("idempotency-key", "schlüssel"))["HTTP_IDEMPOTENCY_KEY"] == ""
 
 
-def test_a_path_has_its_bytes_as_characters():
+def test_a_path_has_its_bytes_as_latin_1():
     assert environ(path="/द/")["PATH_INFO"].encode("latin-1").decode() == "/द/"
 
 
-def test_only_routes_without_parameters_are_remembered(rf):
+def test_only_routes_without_parameters_are_cached(rf):
     handler = rsgi.Handler()
     for path in ("/wallet/balance/", "/transactions/5/", "/wallet/balance/"):
         assert handler.resolve_request(rf.get(path)).route
@@ -80,7 +80,7 @@ def test_only_routes_without_parameters_are_remembered(rf):
 
 
 class Client:
-    """Takes parts, so many."""
+    """Accepts so many parts, then closes the connection."""
 
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, []
@@ -95,19 +95,19 @@ class Client:
 
 
 @pytest.mark.parametrize("most", [0, 1, 2])
-def test_parts_are_made_and_ended_in_a_slot_also_for_who_goes_away(monkeypatch, most):
+def test_parts_are_generated_and_closed_in_a_slot_even_if_the_client_leaves(monkeypatch, most):
     in_slot: list[bool] = []
 
-    def look() -> None:
+    def note() -> None:
         in_slot.append(getattr(slots.current, "lease", None) is not None)
 
     def made() -> Iterator[bytes]:
         try:
             for part in (b"first", b"second"):
-                look()
+                note()
                 yield part
         finally:
-            look()
+            note()
 
     async def play(client: Client, response: StreamingHttpResponse) -> None:
         reads = slots.Slots(asyncio.get_running_loop(), slots.Threads(), 1, connected=False)

@@ -1,4 +1,4 @@
-"""`run.sh` runs server and worker, and leaves neither behind."""
+"""`run.sh` runs server and worker, and leaves neither running."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ class Running:
         return next(int(pid) for pid in children if "work" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
 
     def left(self) -> list[str]:
-        """What is left of its group of processes."""
+        """What still runs of its process group."""
         command = ["ps", "-o", "stat=,args=", "-g", str(self.process.pid)]
         listed = subprocess.run(command, capture_output=True, text=True)
         return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
@@ -37,7 +37,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    """In a copy of the project, with this Python, where all is installed."""
+    """In a copy of the project, with this Python, where everything is installed."""
     for name in ("lokanetra", "users", "wallet", "transactions", "manage.py"):
         (tmp_path / name).symlink_to(BASE_DIR / name)
     for path in BASE_DIR.glob("requirements*.txt"):
@@ -86,7 +86,7 @@ def test_ctrl_c_ends_both(running):
     wait_for(lambda: running.left() == [])
 
 
-def test_a_worker_that_dies_leaves_the_server(running):
+def test_a_worker_that_dies_leaves_the_server_running(running):
     os.kill(running.worker(), signal.SIGKILL)
     assert urlopen(f"{running.url}/readyz").status == 200
     running.process.terminate()

@@ -1,4 +1,4 @@
-"""What `/swagger.json` says is complete, valid and what the URLconf and the contracts say."""
+"""`/swagger.json` is complete and valid, and agrees with the URLconf and the contracts."""
 
 import logging
 import re
@@ -32,7 +32,7 @@ def spec():
 
 @pytest.fixture
 def operations(spec):
-    """By method and path as the table has them; a path is the same whatever its parameter is called."""
+    """By method and path as in the table; the names of path parameters do not matter."""
     tables = {nameless(path): path for _, path in CALLS}
     return {
         (method.upper(), tables.get(nameless(path), path)): operation
@@ -78,7 +78,7 @@ def test_every_call_is_in_it_and_no_other(operations):
     assert sorted(operations) == sorted(CALLS)
 
 
-def test_every_operation_has_a_summary_and_an_id_of_its_own(operations):
+def test_every_operation_has_a_summary_and_a_unique_id(operations):
     summaries = [operation["summary"] for operation in operations.values()]
     assert all(summaries)
     ids = [operation["operationId"] for operation in operations.values()]
@@ -111,7 +111,7 @@ def test_an_operation_shows_its_body_its_answer_and_who_may_call_it(spec, operat
 
 
 @pytest.mark.parametrize(("method", "path", "body", "statuses"), [row for row in TABLE if row[1] not in PAGES])
-def test_every_status_of_the_table_and_of_the_contract_is_told(spec, operations, method, path, body, statuses):
+def test_every_status_of_the_table_and_of_the_contract_is_documented(spec, operations, method, path, body, statuses):
     responses = operations[method, path]["responses"]
     assert {str(status) for status in statuses} <= set(responses)
     (handler,) = [found for verb, route, found in routes() if (verb, route) == (method, route_of(path))]
@@ -181,7 +181,7 @@ def test_every_example_of_an_answer_fits_its_schema(spec, operations):
                 assert kind == "text/csv" or matches(spec, response["schema"], example), (call, status, example)
 
 
-def test_an_answer_that_is_not_as_it_is_told_is_not_believed(spec, operations, asha, as_user, monkeypatch):
+def test_an_answer_that_contradicts_the_documentation_fails(spec, operations, asha, as_user, monkeypatch):
     receipt = spec["definitions"]["Receipt"]
     good = operations["POST", "/wallet/credit/"]["responses"]["200"]["examples"]["application/json"]
     assert matches(spec, receipt, good)
@@ -197,14 +197,14 @@ def test_an_answer_that_is_not_as_it_is_told_is_not_believed(spec, operations, a
         as_user(asha).get("/wallet/balance/")
 
 
-def test_a_refusal_by_a_limit_is_documented_as_it_is_told(spec, asha, as_user, settings):
+def test_a_refusal_by_a_limit_is_documented(spec, asha, as_user, settings):
     settings.WALLET_MAX_AMOUNT = Decimal(1)
     body = as_user(asha).post("/wallet/debit/", {"amount": "2.00"}).json()
     assert set(body["limit"]) == {"name", "limit", "remaining", "resets_at"}
     assert matches(spec, spec["definitions"]["Problem"], body)
 
 
-def test_an_example_tells_what_its_own_call_answers(operations):
+def test_an_example_is_an_answer_of_its_own_call(operations):
     def example(method, path, status="200"):
         return operations[method, path]["responses"][status]["examples"]["application/json"]
 
@@ -254,29 +254,29 @@ def test_the_pattern_of_a_phone_number_is_close_to_what_is_read(spec):
 
 # --- What a client in another language is generated from ---------------------------------------------
 
-# What an answer has in some cases alone. All else is always there.
+# Fields that an answer has only in some cases. All others are always there.
 SOMETIMES = {"Sent": {"otp"}, "BalanceAt": {"at"}, "Problem": {"errors", "limit"}}
 KINDS = {"transaction_type", "direction", "status", "type", "name"}
 
 
-def shown_by(serializer):
-    """The serializer, and those within it, each with its definition's name."""
+def serializers_in(serializer):
+    """The serializer and those nested in it, each with its definition's name."""
     serializer = getattr(serializer, "child", serializer)
     if isinstance(serializer, Serializer):
         yield get_serializer_ref_name(serializer), serializer
         for field in serializer.fields.values():
-            yield from shown_by(field)
+            yield from serializers_in(field)
 
 
 def answers():
     contracts = [handler.contract for _, _, handler in routes() if hasattr(handler, "contract")]
     given = [answer_of(contract) for contract in contracts]
-    return dict(pair for gives in [*given, ProblemSerializer] if gives for pair in shown_by(gives()))
+    return dict(pair for gives in [*given, ProblemSerializer] if gives for pair in serializers_in(gives()))
 
 
 def bodies():
     taken = [handler.contract.takes for _, _, handler in routes() if hasattr(handler, "contract")]
-    return dict(pair for takes in taken if takes for pair in shown_by(takes()))
+    return dict(pair for takes in taken if takes for pair in serializers_in(takes()))
 
 
 def fields_of(serializers):
@@ -284,7 +284,7 @@ def fields_of(serializers):
 
 
 def may_be_null(serializer, field):
-    """Whether a column on the way to what the field shows may be empty."""
+    """Whether a column on the path to the field's value is nullable."""
     model = getattr(getattr(serializer, "Meta", None), "model", None)
     for part in field.source.split("."):
         column = next((column for column in model._meta.fields if part in (column.name, column.attname)), None)
@@ -301,8 +301,8 @@ def test_each_definition_is_of_a_body_or_of_an_answer(spec):
 
 def test_a_field_is_nullable_where_the_serializer_or_the_column_is(spec):
     for name, field in fields_of(answers() | bodies()):
-        told = spec["definitions"][name]["properties"][field.field_name]
-        assert told.get("x-nullable", False) == field.allow_null, (name, field.field_name)
+        documented = spec["definitions"][name]["properties"][field.field_name]
+        assert documented.get("x-nullable", False) == field.allow_null, (name, field.field_name)
     for name, field in fields_of(answers()):
         is_of_a_model = hasattr(getattr(field.parent, "Meta", None), "model") and field.source != "*"
         assert field.allow_null or not (is_of_a_model and may_be_null(field.parent, field)), (name, field.field_name)
@@ -328,19 +328,20 @@ def test_a_body_is_required_where_a_field_of_it_is(spec, operations):
                 assert parameter["required"] == bool(needed)
 
 
-def test_what_is_one_of_a_few_words_says_which(spec, operations):
+def test_fields_with_a_few_possible_values_have_an_enum(spec, operations):
     for name, field in fields_of(answers() | bodies()):
-        told = spec["definitions"][name]["properties"][field.field_name]
+        documented = spec["definitions"][name]["properties"][field.field_name]
         if isinstance(field, ChoiceField):
-            assert told["enum"] == list(field.choices), (name, field.field_name)
-        assert "enum" in told or field.field_name not in KINDS or name in ("Problem", "Tier"), (name, field.field_name)
+            assert documented["enum"] == list(field.choices), (name, field.field_name)
+        is_exempt = field.field_name not in KINDS or name in ("Problem", "Tier")
+        assert "enum" in documented or is_exempt, (name, field.field_name)
     for call, operation in operations.items():
         for parameter in operation.get("parameters", []):
             assert "enum" in parameter or parameter["name"] not in {*KINDS, "ordering", "format"}, call
 
 
 def test_money_is_a_string_with_its_pattern_and_a_time_is_one(spec):
-    looks = {
+    shapes = {
         AmountField: {"type": "string", "pattern": AmountField.pattern},
         DateTimeField: {"type": "string", "format": "date-time"},
         Day: {"type": "string", "format": "date"},
@@ -348,21 +349,21 @@ def test_money_is_a_string_with_its_pattern_and_a_time_is_one(spec):
     }
     seen = set()
     for name, field in fields_of(answers() | bodies()):
-        told = spec["definitions"][name]["properties"][field.field_name]
-        for kind in looks:
+        documented = spec["definitions"][name]["properties"][field.field_name]
+        for kind in shapes:
             if isinstance(field, kind):
                 seen.add(kind)
-                assert told | looks[kind] == told, (name, field.field_name)
-    assert seen == set(looks)
+                assert documented | shapes[kind] == documented, (name, field.field_name)
+    assert seen == set(shapes)
 
 
-def test_what_stands_in_a_path_is_a_whole_number(spec):
+def test_path_parameters_are_whole_numbers(spec):
     for path, item in spec["paths"].items():
-        told = {parameter["name"]: parameter["type"] for parameter in item.get("parameters", [])}
-        assert told == dict.fromkeys(re.findall(r"{(\w+)}", path), "integer"), path
+        documented = {parameter["name"]: parameter["type"] for parameter in item.get("parameters", [])}
+        assert documented == dict.fromkeys(re.findall(r"{(\w+)}", path), "integer"), path
 
 
-def test_a_refusal_is_a_problem_with_one_of_the_codes_that_are_told(spec, operations):
+def test_a_refusal_is_a_problem_with_one_of_the_documented_codes(spec, operations):
     for call, operation in operations.items():
         for status, response in operation["responses"].items():
             if status >= "400":
@@ -372,7 +373,7 @@ def test_a_refusal_is_a_problem_with_one_of_the_codes_that_are_told(spec, operat
                 assert codes, (call, status)
 
 
-def test_the_name_of_an_operation_is_that_of_its_path_in_plain_words(operations):
+def test_operation_ids_are_made_of_the_words_of_the_path(operations):
     for (_, path), operation in operations.items():
         words = re.findall("[a-z]+", re.sub(r"{\w+}", "", path))
         name = operation["operationId"]

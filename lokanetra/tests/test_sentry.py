@@ -1,4 +1,4 @@
-"""An error is told to Sentry, and not whose it was."""
+"""An error is reported to Sentry, without personal data."""
 
 import gzip
 import json
@@ -13,12 +13,12 @@ from transactions.tests.receivers import Receiver, receiver
 
 
 def texts(sentry: Receiver) -> list[str]:
-    """What it was sent."""
+    """The requests that it received."""
     return [(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode() for _, body in sentry.got]
 
 
 @pytest.mark.slow
-def test_an_error_of_the_server_is_told_without_phones_and_tokens():
+def test_a_server_error_is_reported_without_phones_and_tokens():
     with receiver() as taken, own_postgres() as database, ExitStack() as stack:
         dsn = taken.url.replace("http://", "http://key@").replace("/events", "/1")
         server = stack.enter_context(live_server(database.url, workers=1, SENTRY_DSN=dsn))
@@ -34,7 +34,7 @@ def test_an_error_of_the_server_is_told_without_phones_and_tokens():
             assert [text for text in texts(taken) if secret in text] == []
 
 
-def test_what_tells_of_a_person_is_left_out_or_masked():
+def test_personal_data_is_removed_or_masked():
     event = {
         "message": "code sent to +919999999999",
         "user": {"id": 7, "ip_address": "192.0.2.1"},
@@ -50,7 +50,7 @@ def test_what_tells_of_a_person_is_left_out_or_masked():
         },
         "exception": {"values": [{"type": "KeyError", "value": "eyJh.eyJi.c of 9999999999"}]},
     }
-    told = json.dumps(sentry.without_people(event, {}))
+    reported = json.dumps(sentry.without_people(event, {}))
     for secret in ("9999999999", "eyJh", "123456", "192.0.2.1", "sessionid"):
-        assert secret not in told
-    assert "KeyError" in told and "[token] of" in told and "POST" in told
+        assert secret not in reported
+    assert "KeyError" in reported and "[token] of" in reported and "POST" in reported

@@ -1,4 +1,4 @@
-"""Production starts with what it needs or says what is missing, and the rate limit counts whom it should."""
+"""Production starts with what it needs or says what is missing, and the rate limit counts the right callers."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from lokanetra import checks, env, postgresql
 from lokanetra.postgresql.base import DatabaseWrapper as ServerWrapper
 from lokanetra.throttles import RateLimit
 
-HOUSE = Path(product.BASE_DIR)
+ROOT = Path(product.BASE_DIR)
 SECRET = "a-production-secret-of-these-tests-that-is-long-enough"
 PRODUCTION = {
     "DJANGO_SECRET_KEY": SECRET,
@@ -31,8 +31,8 @@ PRODUCTION = {
 }
 
 
-def run(*command, environment=None, cwd=HOUSE, dotenv=False):
-    """A process of Python that knows nothing of this one's environment."""
+def run(*command, environment=None, cwd=ROOT, dotenv=False):
+    """Run Python in a new process, without this one's environment."""
     variables = {
         "PATH": os.environ["PATH"],
         **({} if dotenv else {"PYTHON_DOTENV_DISABLED": "1"}),
@@ -43,8 +43,8 @@ def run(*command, environment=None, cwd=HOUSE, dotenv=False):
     )
 
 
-def told(name, **environment):
-    """What a setting becomes in a process with these variables."""
+def setting(name, **environment):
+    """The value of a setting in a process with these variables."""
     found = run("-c", f"from lokanetra import settings; print(settings.{name})", environment=PRODUCTION | environment)
     assert found.returncode == 0, found.stderr
     return found.stdout.strip()
@@ -87,7 +87,7 @@ def test_production_refuses_to_start(changed, sentence):
     assert "hunter2" not in output
 
 
-def test_production_warns_of_users_who_print_money(settings):
+def test_production_warns_of_users_who_credit_themselves(settings):
     settings.DEBUG, settings.WALLET_SELF_CREDIT = False, True
     assert [warning.id for warning in checks.self_credit()] == ["lokanetra.W001"]
     settings.WALLET_SELF_CREDIT = False
@@ -95,7 +95,7 @@ def test_production_warns_of_users_who_print_money(settings):
 
 
 def warns_of_the_role(role: str) -> bool:
-    """Does the check warn when the connection acts as this role?"""
+    """Whether the check warns when the connection uses this role."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL ROLE {role}")
         found = checks.database_role(databases=["default"])
@@ -120,13 +120,13 @@ def test_production_warns_of_a_role_that_could_switch_the_triggers_off(db):
     }
 
 
-def test_no_database_is_asked_unless_it_may_be(db, django_assert_num_queries):
+def test_checks_query_only_the_given_databases(db, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert checks.database_role() == checks.database_role(databases=[]) == []
 
 
 @pytest.mark.once
-def test_a_server_is_prepared_whatever_it_is_warned_of_and_while_its_database_is_away():
+def test_prepare_succeeds_despite_warnings_and_without_a_database():
     away = {"DATABASE_URL": "postgresql://lokanetra:hunter2@127.0.0.1:9/lokanetra", "WALLET_SELF_CREDIT": "on"}
     prepared = run("manage.py", "prepare", environment=PRODUCTION | away)
     assert prepared.returncode == 0, prepared.stderr
@@ -150,7 +150,7 @@ def test_a_bare_checkout_is_in_development_through_manage_py_alone():
 
 
 @pytest.mark.once
-def test_one_of_both_set_is_no_bare_checkout():
+def test_a_checkout_with_one_variable_set_is_not_bare():
     assert run("manage.py", "check", environment={"DEBUG": "off"}).returncode != 0
     refused = run("manage.py", "check", environment={"DJANGO_SECRET_KEY": SECRET})
     assert "OTP_SMS_URL is not set" in refused.stderr
@@ -158,9 +158,9 @@ def test_one_of_both_set_is_no_bare_checkout():
 
 @pytest.fixture
 def copy(tmp_path):
-    """The project's package and its command in a folder of their own, for a `.env` of their own."""
-    shutil.copytree(HOUSE / "lokanetra", tmp_path / "lokanetra", ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    shutil.copy(HOUSE / "manage.py", tmp_path)
+    """The project's package and `manage.py` in a separate folder, for a separate `.env`."""
+    shutil.copytree(ROOT / "lokanetra", tmp_path / "lokanetra", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    shutil.copy(ROOT / "manage.py", tmp_path)
     return tmp_path
 
 
@@ -174,9 +174,9 @@ def test_the_env_file_is_read_by_every_process_and_never_over_a_variable(copy):
 
 @pytest.mark.once
 @pytest.mark.parametrize("line", [f"DJANGO_SECRET_KEY={SECRET}", "DEBUG=off"])
-def test_manage_py_takes_what_stands_in_the_env_file_for_set(copy, line):
+def test_manage_py_respects_the_env_file(copy, line):
     (copy / ".env").write_text(f"{line}\n")
-    refused = run("manage.py", "check", environment={"PYTHONPATH": str(HOUSE)}, cwd=copy, dotenv=True)
+    refused = run("manage.py", "check", environment={"PYTHONPATH": str(ROOT)}, cwd=copy, dotenv=True)
     assert refused.returncode != 0
     assert ("OTP_SMS_URL is not set" if "SECRET" in line else "DJANGO_SECRET_KEY is required") in refused.stderr
 
@@ -242,7 +242,7 @@ PAIR = {"HOST": "a,b", "PORT": "5432,5433", "USER": "me", "PASSWORD": "p@,s", "N
         ("postgresql:///wallet?host=a,b&port=6432", {"HOST": "a,b", "PORT": "6432"}),
     ],
 )
-def test_a_database_may_have_several_hosts_and_the_one_that_writes_is_meant(monkeypatch, url, read):
+def test_a_database_may_have_several_hosts_of_which_the_primary_is_used(monkeypatch, url, read):
     monkeypatch.setenv("A_DATABASE", url)
     found = env.database("A_DATABASE", "")
     assert {name: found[name] for name in read} == read
@@ -278,7 +278,7 @@ def test_an_empty_variable_is_not_set(monkeypatch, empty):
     assert env.integer("A_NAME", 30) == 30
     assert env.money("A_NAME", "1.50") == Decimal("1.50")
     assert env.listing("A_NAME", "a, b,,") == ["a", "b"]
-    assert env.database("A_NAME", "sqlite:///x.sqlite3")["NAME"] == str(HOUSE / "x.sqlite3")
+    assert env.database("A_NAME", "sqlite:///x.sqlite3")["NAME"] == str(ROOT / "x.sqlite3")
     assert env.rate("A_NAME", "600/min") == ((600, 60) if empty is None else None)  # here empty means off
 
 
@@ -304,12 +304,12 @@ def test_a_prefix_has_no_slash_at_its_end(monkeypatch, value, read):
 def test_a_relative_sqlite_path_is_relative_to_the_project(monkeypatch, tmp_path, url):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("A_DATABASE", url)
-    wanted = "/srv/x.sqlite3" if "srv" in url else str(HOUSE / "data/x.sqlite3")
+    wanted = "/srv/x.sqlite3" if "srv" in url else str(ROOT / "data/x.sqlite3")
     assert env.database("A_DATABASE", "")["NAME"] == wanted
 
 
 def test_no_cursor_stays_open_in_a_session_that_a_pooler_may_give_to_others(monkeypatch):
-    """Forms of the console read their choices by `iterator`, which would open one."""
+    """Forms of the console read their choices with `iterator`, which would open one."""
     monkeypatch.setenv("A_DATABASE", "postgresql://user:secret@db/name")
     assert env.database("A_DATABASE", "")["DISABLE_SERVER_SIDE_CURSORS"]
 
@@ -329,7 +329,7 @@ def test_several_postgresql_hosts_reach_the_driver(monkeypatch):
     "in_url, in_environment, own",
     [("", "", ""), ("?options=-c%20work_mem%3D8MB", "-c x=1", " -c work_mem=8MB"), ("", "-c geqo=off", " -c geqo=off")],
 )
-def test_a_server_keeps_its_limits_beside_what_the_operator_sets(monkeypatch, in_url, in_environment, own):
+def test_limits_of_a_server_are_combined_with_the_operators_options(monkeypatch, in_url, in_environment, own):
     monkeypatch.setenv("A_DATABASE", f"postgresql://user@h1/name{in_url}")
     monkeypatch.setenv("PGOPTIONS", in_environment)
     config = env.database("A_DATABASE", "") | {"TIME_ZONE": None}
@@ -340,7 +340,7 @@ def test_a_server_keeps_its_limits_beside_what_the_operator_sets(monkeypatch, in
         assert options == limits + own
 
 
-def test_work_that_nobody_waits_for_may_take_long_but_waits_for_no_lock(monkeypatch):
+def test_patient_work_has_a_lock_timeout_but_no_statement_timeout(monkeypatch):
     monkeypatch.setenv("A_DATABASE", "postgresql://user@h1/name")
     monkeypatch.delenv("PGOPTIONS", raising=False)
     monkeypatch.setattr(postgresql, "serving", True)
@@ -349,29 +349,29 @@ def test_work_that_nobody_waits_for_may_take_long_but_waits_for_no_lock(monkeypa
     assert server.get_connection_params()["options"] == "-c lock_timeout=3s -c statement_timeout=0"
 
 
-def test_the_night_is_at_half_past_two_unless_it_is_said_otherwise():
-    assert told("NIGHTLY_AT") == "02:30:00"
-    assert told("NIGHTLY_AT", NIGHTLY_AT="23:05") == "23:05:00"
+def test_nightly_jobs_run_at_half_past_two_by_default():
+    assert setting("NIGHTLY_AT") == "02:30:00"
+    assert setting("NIGHTLY_AT", NIGHTLY_AT="23:05") == "23:05:00"
 
 
-def test_a_server_that_is_silent_is_noticed_by_the_kernel_too(monkeypatch):
+def test_a_silent_server_is_noticed_by_the_kernel_too(monkeypatch):
     monkeypatch.setenv("A_DATABASE", "postgresql://user@h1/name")
     options = env.database("A_DATABASE", "")["OPTIONS"]
     assert options["tcp_user_timeout"] <= 15_000
     assert options["keepalives_idle"] + options["keepalives_count"] * options["keepalives_interval"] <= 15
 
 
-def test_proxies_are_believed_only_where_there_are_any():
-    assert told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER") == "0 None"
-    wired = told("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER", NUM_PROXIES="2")
+def test_proxies_are_trusted_only_where_there_are_any():
+    assert setting("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER") == "0 None"
+    wired = setting("REST_FRAMEWORK['NUM_PROXIES'], settings.SECURE_PROXY_SSL_HEADER", NUM_PROXIES="2")
     assert wired == "2 ('HTTP_X_FORWARDED_PROTO', 'https')"
 
 
-def test_hsts_binds_the_rest_of_a_domain_only_where_its_owner_says_so():
+def test_hsts_covers_subdomains_only_if_set():
     wanted = "SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD"
-    assert told(wanted) == "31536000 False False"
+    assert setting(wanted) == "31536000 False False"
     both = {"SECURE_HSTS_INCLUDE_SUBDOMAINS": "on", "SECURE_HSTS_PRELOAD": "on"}
-    assert told(wanted, **both) == "31536000 True True"
+    assert setting(wanted, **both) == "31536000 True True"
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
@@ -380,12 +380,12 @@ def test_a_time_zone_is_an_iana_name(monkeypatch, zone):
     assert env.time_zone("A_ZONE", "Asia/Kolkata") == zone
 
 
-def test_days_are_indias_unless_told_otherwise():
-    assert told("TIME_ZONE") == "Asia/Kolkata"
-    assert told("TIME_ZONE", TIME_ZONE="Europe/Berlin") == "Europe/Berlin"
+def test_the_time_zone_is_indias_by_default():
+    assert setting("TIME_ZONE") == "Asia/Kolkata"
+    assert setting("TIME_ZONE", TIME_ZONE="Europe/Berlin") == "Europe/Berlin"
 
 
-def test_a_machine_without_time_zones_is_told_where_they_come_from(monkeypatch):
+def test_a_machine_without_time_zones_is_told_to_install_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "tzdata", None)
     zoneinfo.reset_tzpath(to=[])
     zoneinfo.ZoneInfo.clear_cache(only_keys=["Asia/Colombo"])
@@ -396,8 +396,8 @@ def test_a_machine_without_time_zones_is_told_where_they_come_from(monkeypatch):
         zoneinfo.reset_tzpath()
 
 
-def test_secrets_that_are_not_given_differ():
-    keys = told("SECRET_KEY, settings.JWT_SIGNING_KEY, settings.OTP_PEPPER").split()
+def test_derived_secrets_differ():
+    keys = setting("SECRET_KEY, settings.JWT_SIGNING_KEY, settings.OTP_PEPPER").split()
     assert len(set(keys)) == 3
 
 
@@ -405,14 +405,14 @@ def test_production_is_strict_where_development_is_not():
     strict = (
         "settings.DEBUG, settings.OTP_ECHO, settings.WALLET_SELF_CREDIT, settings.OTP_COOLDOWN, settings.API_RATE_LIMIT"
     )
-    assert told(strict.removeprefix("settings.")) == "False False False 30 (600, 60)"
-    assert told("API_RATE_LIMIT", API_RATE_LIMIT="") == "None"
+    assert setting(strict.removeprefix("settings.")) == "False False False 30 (600, 60)"
+    assert setting("API_RATE_LIMIT", API_RATE_LIMIT="") == "None"
 
 
 # --- HTTPS ---------------------------------------------------------------------------------------------
 
 
-def test_https_is_asked_for_and_a_proxy_is_believed_only_if_there_is_one(settings, nobody):
+def test_https_is_required_and_a_proxy_trusted_only_if_there_is_one(settings, nobody):
     settings.SECURE_SSL_REDIRECT = True
     forged = {"HTTP_X_FORWARDED_PROTO": "https"}
     response = nobody.get("/wallet/balance/", **forged)
@@ -427,7 +427,7 @@ def test_https_is_asked_for_and_a_proxy_is_believed_only_if_there_is_one(setting
 
 @pytest.fixture
 def clock(monkeypatch, settings):
-    """Three calls a minute, and a clock that stands still until it is put forward."""
+    """Three calls a minute, and a stopped clock that tests move forward."""
     settings.API_RATE_LIMIT = (3, 60)
     now = [1_800_000_010.0]
     monkeypatch.setattr("time.time", lambda: now[0])
@@ -452,7 +452,7 @@ def test_the_fourth_call_of_a_user_must_wait_for_the_next_window(clock, asha, ra
     assert statuses(client) == [200, 200, 200, 429]
 
 
-def test_callers_without_a_login_are_counted_by_address_and_believed_nothing(clock, nobody):
+def test_callers_without_a_login_are_counted_by_address_and_their_headers_ignored(clock, nobody):
     rotated = [nobody.post("/auth/verify-otp/", {}, HTTP_X_FORWARDED_FOR=f"192.0.2.{n}").status_code for n in range(5)]
     assert rotated == [400, 400, 400, 429, 429]
     assert nobody.post("/auth/verify-otp/", {}, REMOTE_ADDR="192.0.2.1").status_code == 400
@@ -476,8 +476,8 @@ def test_health_and_documentation_are_not_limited_and_empty_is_no_limit(clock, d
 
 @pytest.fixture
 def lost_cache(settings, monkeypatch):
-    """A cache that takes connections and says nothing; what it heard."""
-    monkeypatch.setattr(RateLimit, "rests_until", 0.0)
+    """A cache that accepts connections and does not answer."""
+    monkeypatch.setattr(RateLimit, "disabled_until", 0.0)
     settings.API_RATE_LIMIT = (1, 60)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         redis = f"redis://127.0.0.1:{silent.getsockname()[1]}"
@@ -486,19 +486,19 @@ def lost_cache(settings, monkeypatch):
         yield
 
 
-def test_a_cache_that_hangs_limits_nobody_keeps_one_call_waiting_and_is_told(asha, as_user, lost_cache, caplog):
+def test_a_hanging_cache_limits_nobody_delays_one_call_and_is_logged(asha, as_user, lost_cache, caplog):
     client, took = as_user(asha), []
     for _ in range(5):
         before = time.monotonic()
         assert client.get("/wallet/balance/").status_code == 200
         took.append(time.monotonic() - before)
     assert sorted(seconds > 0.4 for seconds in took) == [False] * 4 + [True]
-    assert caplog.text.count("the cache cannot count") == 1
+    assert caplog.text.count("the cache fails") == 1
 
 
 def test_a_cache_that_is_back_counts_again(asha, as_user, lost_cache, settings, monkeypatch):
     client = as_user(asha)
     assert [client.get("/wallet/balance/").status_code for _ in range(3)] == [200] * 3
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    monkeypatch.setattr(RateLimit, "rests_until", time.monotonic())
+    monkeypatch.setattr(RateLimit, "disabled_until", time.monotonic())
     assert [client.get("/wallet/balance/").status_code for _ in range(3)] == [200, 429, 429]

@@ -1,4 +1,4 @@
-"""A shape shows what its serializer shows, whatever the object is."""
+"""A shape returns what its serializer returns, whatever the object is."""
 
 from decimal import Decimal
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Slots go round in turn, come back whatever happens, and are left to others by whoever waits for the outside."""
+"""Slots are granted in order, released whatever happens, and left to others by requests that wait outside."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def with_slots() -> Callable[..., Any]:
     return run
 
 
-def test_who_finds_no_slot_in_time_is_told_so(with_slots):
+def test_a_request_without_a_slot_in_time_is_refused(with_slots):
     async def play(one: Slots) -> None:
         over = Event()
         working = asyncio.create_task(one.run(over.wait))
         await asyncio.sleep(0)
         with pytest.raises(Busy):
-            await one.run(lambda: None, patience=0.05)
+            await one.run(lambda: None, timeout=0.05)
         over.set()
         assert await working
         assert await one.run(lambda: "again") == "again"
@@ -40,7 +40,7 @@ def test_who_finds_no_slot_in_time_is_told_so(with_slots):
     with_slots(1, play, connected=False)
 
 
-def test_slots_go_to_those_who_asked_first(with_slots):
+def test_slots_are_granted_in_order(with_slots):
     async def play(one: Slots) -> list[int]:
         served: list[int] = []
         await asyncio.gather(*(one.run(lambda n=n: served.append(n)) for n in range(20)))
@@ -49,7 +49,7 @@ def test_slots_go_to_those_who_asked_first(with_slots):
     assert with_slots(1, play, connected=False) == list(range(20))
 
 
-def test_a_result_that_comes_too_late_is_not_waited_for_and_its_slot_comes_back(with_slots):
+def test_a_late_result_is_not_waited_for_and_its_slot_is_released(with_slots):
     async def play(one: Slots) -> None:
         over = Event()
         with pytest.raises(Busy):
@@ -72,7 +72,7 @@ def test_there_are_no_more_threads_than_work_at_a_time(with_slots):
     with_slots(2, play, connected=False)
 
 
-def test_an_error_is_raised_to_who_waits_and_the_slot_comes_back(with_slots):
+def test_an_error_reaches_the_caller_and_the_slot_is_released(with_slots):
     async def play(one: Slots) -> None:
         with pytest.raises(ZeroDivisionError):
             await one.run(lambda: 1 // 0)
@@ -81,7 +81,7 @@ def test_an_error_is_raised_to_who_waits_and_the_slot_comes_back(with_slots):
     with_slots(1, play, connected=False)
 
 
-def test_a_slot_comes_back_whatever_becomes_of_its_connection_meanwhile(with_slots):
+def test_a_slot_is_released_whatever_happens_to_its_connection(with_slots):
     def careless() -> None:
         del connections["default"]
 
@@ -94,17 +94,17 @@ def test_a_slot_comes_back_whatever_becomes_of_its_connection_meanwhile(with_slo
 
 
 @pytest.mark.parametrize("work", [lambda: None, lambda: 1 // 0], ids=["whole", "with a fault"])
-def test_a_connection_is_looked_at_before_another_request_gets_it(with_slots, monkeypatch, work):
-    looked_at: list[str] = []
+def test_a_connection_is_checked_before_another_request_gets_it(with_slots, monkeypatch, work):
+    events: list[str] = []
 
     async def play(one: Slots) -> None:
-        monkeypatch.setattr(one.free[0], "close_if_unusable_or_obsolete", lambda: looked_at.append("before"))
+        monkeypatch.setattr(one.free[0], "close_if_unusable_or_obsolete", lambda: events.append("before"))
         with suppress(ZeroDivisionError):
             await one.run(work)
-        await one.run(lambda: looked_at.append("next"))
+        await one.run(lambda: events.append("next"))
 
     with_slots(1, play)
-    assert looked_at == ["before", "next", "before"]
+    assert events == ["before", "next", "before"]
 
 
 def test_each_slot_has_a_connection_of_its_own_and_lends_it_to_one_thread_at_a_time(with_slots):
@@ -120,8 +120,8 @@ def test_each_slot_has_a_connection_of_its_own_and_lends_it_to_one_thread_at_a_t
     with_slots(2, play)
 
 
-def test_who_waits_for_the_outside_leaves_slot_and_connection_to_others(with_slots):
-    """With one slot, another request is worked on while the first one waits."""
+def test_a_request_that_waits_outside_releases_its_slot_and_connection(with_slots):
+    """With one slot, another request is processed while the first one waits."""
     inside, seen = Event(), []
 
     def outside() -> Any:
@@ -135,19 +135,19 @@ def test_who_waits_for_the_outside_leaves_slot_and_connection_to_others(with_slo
         waiting = asyncio.create_task(one.run(outside))
         while not seen:
             await asyncio.sleep(0.01)
-        await one.run(inside.set, patience=1)
+        await one.run(inside.set, timeout=1)
         assert await waiting
         assert len(one.free) == 1
 
     with_slots(1, play)
 
 
-def test_a_slot_is_not_left_in_the_midst_of_a_transaction(with_slots, monkeypatch):
+def test_a_slot_is_not_released_inside_a_transaction(with_slots, monkeypatch):
     def careless() -> None:
         connections["default"].in_atomic_block = True
         try:
             with slots.slot_released():
-                raise AssertionError("it was left")
+                raise AssertionError("it was released")
         finally:
             connections["default"].in_atomic_block = False
 
@@ -158,6 +158,6 @@ def test_a_slot_is_not_left_in_the_midst_of_a_transaction(with_slots, monkeypatc
     with_slots(1, play)
 
 
-def test_without_slots_nothing_is_left():
+def test_without_slots_nothing_is_released():
     with slots.slot_released():
         pass

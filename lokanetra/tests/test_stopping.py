@@ -1,4 +1,4 @@
-"""A server that is told to stop answers what is under way, says that it takes no more, and ends in time."""
+"""A server that is told to stop answers its running requests, says that it is not ready, and ends in time."""
 
 import signal
 import socket
@@ -18,13 +18,13 @@ from lokanetra.tests.live import Live, Postgres, Unanswered, free_port, live_ser
 
 pytestmark = pytest.mark.once
 
-# Seconds that the server of these tests drains for, and clearly fewer.
+# Seconds for which the server of these tests drains, and clearly fewer.
 DRAINS, SOONER = 3, 2.5
 
 
 @pytest.fixture(scope="module")
 def one(postgres: Postgres) -> Iterator[Live]:
-    """A server with one worker, whose gateway says nothing."""
+    """A server with one worker, whose gateway does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as gateway:
         url = f"json://127.0.0.1:{gateway.getsockname()[1]}/{{phone}}"
         with live_server(postgres.url, workers=1, DRAIN_SECONDS=str(DRAINS), OTP_SMS_URL=url) as server:
@@ -33,7 +33,7 @@ def one(postgres: Postgres) -> Iterator[Live]:
 
 @pytest.fixture
 def server(one: Live) -> Live:
-    """The same, started anew after each test that stopped it."""
+    """The same, restarted after each test that stopped it."""
     if one.process.poll() is not None:
         one.output.unlink()
         one.start()
@@ -45,7 +45,7 @@ def token(one: Live) -> str:
     return one.new_account("9877000002")
 
 
-def test_a_server_that_drains_goes_on_while_it_says_that_it_is_not_ready(server, token):
+def test_a_draining_server_serves_but_is_not_ready(server, token):
     kept = HTTPConnection("127.0.0.1", server.port, timeout=10)
     kept.request("GET", "/healthz")
     assert kept.getresponse().read() == b'{"status":"ok"}'
@@ -61,7 +61,7 @@ def test_a_server_that_drains_goes_on_while_it_says_that_it_is_not_ready(server,
         server.call("GET", "/healthz")
 
 
-def test_what_is_under_way_is_answered_and_what_rests_is_closed(server, token, postgres):
+def test_running_requests_are_answered_and_idle_connections_closed(server, token, postgres):
     idle, half = (socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2))
     with ThreadPoolExecutor() as callers, psycopg.connect(postgres.url) as holder:
         holder.execute("SELECT * FROM wallet_wallet FOR UPDATE")
@@ -80,7 +80,7 @@ def test_what_is_under_way_is_answered_and_what_rests_is_closed(server, token, p
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
-def test_a_second_signal_or_an_interrupt_leaves_the_draining_out(server, signals):
+def test_a_second_signal_or_an_interrupt_skips_the_draining(server, signals):
     began = time.monotonic()
     for number in signals:
         server.process.send_signal(number)
@@ -90,7 +90,7 @@ def test_a_second_signal_or_an_interrupt_leaves_the_draining_out(server, signals
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.5])
-def test_a_server_that_is_stopped_while_it_starts_is_gone_at_once(one, seconds):
+def test_a_server_that_is_stopped_while_it_starts_ends_at_once(one, seconds):
     environment = one.environment | {"PORT": str(free_port())}
     process = subprocess.Popen([BASE_DIR / "scripts" / "serve.sh"], env=environment, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
@@ -105,7 +105,7 @@ supervisor.GRACE = 0.5
 def work(on_serving):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    os.write(1, b"serves\\n")  # in one piece, for two write at once
+    os.write(1, b"serves\\n")  # in one piece, because two write at once
     time.sleep(60)
 Supervisor(work, 2, drain=0.5).run()
 """

@@ -1,4 +1,4 @@
-"""The whole product in one story, as its first users will live it."""
+"""The whole product in one story."""
 
 import re
 import subprocess
@@ -86,7 +86,7 @@ def test_two_people_log_in_and_pay_each_other_while_an_admin_looks_on(boss, as_u
 
 
 def test_a_superuser_with_a_phone_logs_in_as_an_admin(live: Live):
-    """`createsuperuser`, then `assign_phone.sh`, then a code: as the operator of a production server does it."""
+    """`createsuperuser`, then `assign_phone.sh`, then a code, as on a production server."""
     create = ["createsuperuser", "--no-input", "--username", "admin", "--email", "admin@example.com"]
     live.run(sys.executable, "manage.py", *create)
     live.log_in("9888888888")

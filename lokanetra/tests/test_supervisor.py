@@ -1,4 +1,4 @@
-"""The supervisor outlives its workers, and ends when there is no use in going on."""
+"""The supervisor survives its workers, and ends when continuing is useless."""
 
 import os
 import re
@@ -11,19 +11,19 @@ import time
 import pytest
 
 from lokanetra.env import BASE_DIR
-from lokanetra.supervisor import LONG_LIFE, LONGEST_PAUSE, Worker
+from lokanetra.supervisor import LONG_LIFE, MAX_PAUSE, Worker
 from lokanetra.tests.live import Live, Unanswered, wait_for
 
 pytestmark = pytest.mark.once
 
 
-def test_the_first_death_is_followed_by_a_new_life_at_once_and_each_further_one_later():
+def test_a_worker_is_replaced_at_once_after_its_first_death_and_later_after_others():
     worker, pauses = Worker(), []
     for _ in range(9):
         worker.died(now=10.0)
         pauses.append(worker.due_at - 10.0)
     assert pauses[:4] == [0, 1, 2, 4]
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == MAX_PAUSE
 
 
 def test_after_a_long_life_earlier_deaths_are_forgotten():
@@ -76,20 +76,20 @@ def serve(environment: dict[str, str], **changes: str) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment | changes, capture_output=True, text=True, timeout=60)
 
 
-def test_an_address_that_is_taken_ends_it_with_a_clear_line(live: Live):
+def test_an_address_in_use_ends_it_with_a_clear_message(live: Live):
     ended = serve(live.environment)
     assert ended.returncode == 1
     assert f"Cannot listen at 127.0.0.1:{live.port}: Address already in use." in ended.stderr
 
 
 @pytest.mark.parametrize("name, value", [("PORT", "many"), ("PORT", "70000"), ("WORKERS", "0")])
-def test_a_number_that_is_none_ends_it_with_a_clear_line(environment, name, value):
+def test_an_invalid_number_ends_it_with_a_clear_message(environment, name, value):
     ended = serve(environment, **{name: value})
     assert ended.returncode == 2
     assert re.search(rf"--{name.lower()}: write a whole number", ended.stderr)
 
 
-def test_a_server_whose_workers_cannot_serve_ends_with_a_clear_line():
+def test_a_server_whose_workers_cannot_serve_ends_with_a_clear_message():
     code = (
         "from lokanetra.supervisor import *\n"
         "try: Supervisor(lambda on_serving: 1 / 0, 2).run()\n"
@@ -97,7 +97,7 @@ def test_a_server_whose_workers_cannot_serve_ends_with_a_clear_line():
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 1
-    assert re.search(r"^Worker \d+ ended with status 1 before any came to serve\.$", ended.stderr, re.MULTILINE)
+    assert re.search(r"^Worker \d+ ended with status 1 before any was serving\.$", ended.stderr, re.MULTILINE)
 
 
 def _runs(pid: int) -> bool:

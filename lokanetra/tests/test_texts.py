@@ -1,4 +1,4 @@
-"""No text that people write lies about itself, at whichever door it comes in; every language can be written."""
+"""Texts with deceptive characters are refused wherever they are entered; every language can be written."""
 
 import re
 from itertools import product
@@ -53,30 +53,30 @@ LINES = "first\nsecond\r\nthird"
 
 @pytest.mark.parametrize("rule", [texts.one_line, texts.lines])
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
-def test_a_text_that_lies_is_refused(text, rule):
+def test_deceptive_characters_are_refused(text, rule):
     with pytest.raises(ValidationError, match=r"Leave out the character U\+"):
         rule(text)
 
 
 @pytest.mark.parametrize("rule", [texts.one_line, texts.lines])
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
-def test_what_a_language_is_written_with_stays(text, rule):
+def test_characters_that_languages_need_are_allowed(text, rule):
     rule(text)
 
 
-def test_half_a_pair_of_surrogates_is_refused():
+def test_a_lone_surrogate_is_refused():
     with pytest.raises(ValidationError):
         texts.lines("a\ud800b")
 
 
-def test_lines_are_for_texts_of_several():
+def test_line_breaks_are_only_for_texts_of_several_lines():
     texts.lines(LINES)
     for line_break in ("\n", "\r\n"):
         with pytest.raises(ValidationError):
             texts.one_line(f"a{line_break}b")
 
 
-def test_every_text_of_the_api_has_a_rule_but_what_is_read_by_one_of_its_own():
+def test_every_text_of_the_api_has_a_rule_except_those_with_a_parser():
     taken = {view.contract.takes for _, _, view in routes() if getattr(view, "contract", None) and view.contract.takes}
     fields = [item for serializer in taken for item in serializer().fields.items()]
     strings = [item for item in fields if isinstance(item[1], serializers.CharField)]
@@ -86,7 +86,7 @@ def test_every_text_of_the_api_has_a_rule_but_what_is_read_by_one_of_its_own():
 
 # --- The API -------------------------------------------------------------------------------------------
 
-# Path, body, and the text's field; with the texts that it takes besides the good ones.
+# Method, path, body, and the text's field.
 PAYMENT = {"amount": "1.00"}
 API = [
     ("POST", "/wallet/credit/", PAYMENT, "remarks"),
@@ -117,7 +117,7 @@ def call(boss, asha, ravi, as_user, settings):
 
 @pytest.mark.parametrize("text", ["a\u202eb", "a\u2066b", "a\x1bb", "a\u2028b"], ids=ascii)
 @pytest.mark.parametrize(("method", "path", "body", "field"), API, ids=IDS)
-def test_the_api_names_the_field_that_lies(call, method, path, body, field, text, ledger):
+def test_the_api_names_the_deceptive_field(call, method, path, body, field, text, ledger):
     before = ledger()
     refusal = problem(call(method, path, body | {field: text}), 400, "validation_error")
     assert list(refusal["errors"]) == [field]
@@ -126,7 +126,7 @@ def test_the_api_names_the_field_that_lies(call, method, path, body, field, text
 
 
 @pytest.mark.parametrize(("method", "path", "body", "field"), API, ids=IDS)
-def test_the_api_takes_hindi_and_emoji_as_they_are(call, method, path, body, field):
+def test_the_api_accepts_hindi_and_emoji_unchanged(call, method, path, body, field):
     text = GOOD["Hindi with a joiner"] + GOOD["a family"]
     answer = call(method, path, body | {field: text})
     assert answer.status_code in (200, 201), answer.content
@@ -134,24 +134,24 @@ def test_the_api_takes_hindi_and_emoji_as_they_are(call, method, path, body, fie
 
 
 @pytest.mark.parametrize(("method", "path", "body", "field"), API, ids=IDS)
-def test_remarks_and_reasons_have_lines_and_names_have_not(call, method, path, body, field):
+def test_remarks_and_reasons_may_have_line_breaks_and_names_may_not(call, method, path, body, field):
     answer = call(method, path, body | {field: LINES})
     assert answer.status_code == (400 if field.endswith("_name") else 200)
 
 
 @pytest.mark.parametrize("field", ["username", "email", "phone_number"])
-def test_what_names_an_account_has_no_such_characters_either(call, field):
+def test_usernames_emails_and_phones_have_no_such_characters(call, field):
     account = {"phone_number": "9777777777", "username": "maya", "email": "maya@example.com"}
     for sign in ("\u202e", "\u200d", "\x01", "\n"):
-        lying = account | {field: f"{account[field][:2]}{sign}{account[field][2:]}"}
-        assert field in problem(call("POST", "/auth/admin/users/", lying), 400, "validation_error")["errors"]
+        deceptive = account | {field: f"{account[field][:2]}{sign}{account[field][2:]}"}
+        assert field in problem(call("POST", "/auth/admin/users/", deceptive), 400, "validation_error")["errors"]
     quoted = account | {"email": '"\x01"@example.com'}
     assert "email" in problem(call("POST", "/auth/admin/users/", quoted), 400, "validation_error")["errors"]
 
 
 # --- The console, and the shell --------------------------------------------------------------------------
 
-LYING = ["a\u202eb", "a\x1bb", "a\u2066b"]
+DECEPTIVE = ["a\u202eb", "a\x1bb", "a\u2066b"]
 
 
 @pytest.fixture
@@ -161,10 +161,10 @@ def console(boss):
     return client
 
 
-@pytest.mark.parametrize("text", LYING, ids=ascii)
-@pytest.mark.parametrize("deed", ["credit", "debit", "freeze"])
-def test_a_reason_that_lies_is_no_reason(console, asha, deed, text):
-    path = f"/admin/wallet/wallet/{asha.wallet.pk}/{deed}/"
+@pytest.mark.parametrize("text", DECEPTIVE, ids=ascii)
+@pytest.mark.parametrize("action", ["credit", "debit", "freeze"])
+def test_the_console_refuses_a_deceptive_reason(console, asha, action, text):
+    path = f"/admin/wallet/wallet/{asha.wallet.pk}/{action}/"
     key = re.search(r'name="key" value="([0-9a-f]{32})"', console.get(path).content.decode())[1]
     data = {"key": key, "amount": "1.00", "confirmed": ""}
     refused = console.post(path, data | {"reason": text})
@@ -172,9 +172,9 @@ def test_a_reason_that_lies_is_no_reason(console, asha, deed, text):
     assert console.post(path, data | {"reason": LINES + GOOD["Hindi with a joiner"]}).status_code == 302
 
 
-@pytest.mark.parametrize("text", LYING, ids=ascii)
+@pytest.mark.parametrize("text", DECEPTIVE, ids=ascii)
 @pytest.mark.parametrize("field", ["username", "first_name", "last_name", "email"])
-def test_the_console_makes_no_account_lie(console, asha, field, text):
+def test_the_console_refuses_deceptive_changes_of_an_account(console, asha, field, text):
     data = {"username": "asha", "phone_number": asha.phone, "is_active": "on"}
     page = console.post(f"/admin/users/userprofile/{asha.pk}/change/", data | {field: text})
     assert list(page.context["adminform"].form.errors) == [field]
@@ -188,16 +188,16 @@ def test_names_in_the_console_may_be_of_any_language(console, asha):
     assert {name: getattr(asha, name) for name in names} == names
 
 
-@pytest.mark.parametrize("text", LYING, ids=ascii)
-def test_the_console_adds_nobody_and_nothing_that_lies(console, text):
+@pytest.mark.parametrize("text", DECEPTIVE, ids=ascii)
+def test_the_console_refuses_new_deceptive_names(console, text):
     page = console.post("/admin/users/userprofile/add/", {"username": text, "usable_password": "false"})
     assert list(page.context["adminform"].form.errors) == ["username"]
     page = console.post("/admin/auth/group/add/", {"name": text})
     assert list(page.context["adminform"].form.errors) == ["name"]
 
 
-@pytest.mark.parametrize("text", LYING, ids=ascii)
-def test_no_superuser_has_a_name_that_lies(db, text):
+@pytest.mark.parametrize("text", DECEPTIVE, ids=ascii)
+def test_createsuperuser_refuses_deceptive_names(db, text):
     with pytest.raises(CommandError, match="valid username"):
         call_command("createsuperuser", "--no-input", "--username", text, "--email", "a@example.com")
     assert not UserProfile.objects.exists()

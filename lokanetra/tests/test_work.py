@@ -1,4 +1,4 @@
-"""The worker goes on whatever fails beside it, does each thing in one place at a time, and ends when it is told to."""
+"""The worker survives failures, does each job in one place at a time, and ends when it is told to."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import pytest
 
 from lokanetra.env import BASE_DIR
 from lokanetra.tests.live import Postgres, own_postgres, wait_for
-from lokanetra.work import GRACE, LONGEST_RETRY, RETRY, Job, JobLane, backoff, claim
+from lokanetra.work import GRACE, MAX_RETRY, RETRY, Job, JobLane, backoff, claim
 from transactions.deliveries import DEADLINE
 
 BEGINNING = """
@@ -33,7 +33,7 @@ def ask(statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
 
-def chore(name, statement, every=0.2):
+def job(name, statement, every=0.2):
     def run():
         os.write(1, f"{name} begins\\n".encode())
         ask(statement)
@@ -41,12 +41,12 @@ def chore(name, statement, every=0.2):
     return Job(name, run, lambda: True, every)
 
 def work(**lanes):
-    sys.exit(not Worker({name: JobLane(name, list(chores)) for name, chores in lanes.items()}).run())
+    sys.exit(not Worker({name: JobLane(name, list(jobs)) for name, jobs in lanes.items()}).run())
 """
 
 
 class Process:
-    """A worker of its own, with what it wrote."""
+    """A worker process, with its output."""
 
     def __init__(self, environment: dict[str, str], code: str) -> None:
         descriptor, path = tempfile.mkstemp(prefix="lokanetra-work-", suffix=".log")
@@ -63,13 +63,13 @@ class Process:
     def count(self, text: str) -> int:
         return self.output().count(text)
 
-    def writes(self, text: str, times: int = 1) -> None:
-        """Waits until it has, so many times more."""
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Waits until it has written the text, so many times more."""
         before = self.count(text) if times > 1 else 0
         wait_for(lambda: self.count(text) >= before + times)
 
-    def told(self, *signals: int) -> tuple[int, float]:
-        """Its exit status after these signals, and the seconds that it took."""
+    def signal(self, *signals: int) -> tuple[int, float]:
+        """Send these signals. Its exit status, and the seconds until it ended."""
         started = time.monotonic()
         for number in signals:
             self.process.send_signal(number)
@@ -111,7 +111,7 @@ def failing() -> str:
     raise ValueError("no luck")
 
 
-def test_a_chore_that_always_fails_stops_no_other_and_is_tried_later_and_later(transactional_db, caplog):
+def test_a_failing_job_stops_no_other_and_is_retried_less_and_less_often(transactional_db, caplog):
     done: list[str] = []
     bad = Job("bad", failing, lambda: True, every=0)
     good = Job("good", lambda: done.append("good") or "", lambda: True, every=0)
@@ -122,62 +122,62 @@ def test_a_chore_that_always_fails_stops_no_other_and_is_tried_later_and_later(t
     assert bad.next_check_at - time.monotonic() == pytest.approx(RETRY, abs=1)
 
 
-def test_pauses_grow_up_to_the_longest():
-    assert [backoff(RETRY, LONGEST_RETRY, times) for times in (1, 2, 3)] == [10, 20, 40]
-    assert backoff(RETRY, LONGEST_RETRY, 100_000) == LONGEST_RETRY
+def test_pauses_grow_up_to_the_maximum():
+    assert [backoff(RETRY, MAX_RETRY, times) for times in (1, 2, 3)] == [10, 20, 40]
+    assert backoff(RETRY, MAX_RETRY, 100_000) == MAX_RETRY
 
 
-def test_what_is_not_due_is_not_done_and_what_did_nothing_is_not_logged(transactional_db, caplog):
-    chores = [Job("later", failing, lambda: False, every=0), Job("idle", lambda: "", lambda: True, every=0)]
-    assert JobLane("lane", chores)(Event(), True)
+def test_a_job_that_is_not_due_is_not_run_and_one_that_did_nothing_is_not_logged(transactional_db, caplog):
+    jobs = [Job("later", failing, lambda: False, every=0), Job("idle", lambda: "", lambda: True, every=0)]
+    assert JobLane("lane", jobs)(Event(), True)
     assert caplog.text == ""
 
 
 @pytest.mark.once
 def test_a_database_that_is_stopped_and_comes_back_is_used_again(start, database):
-    worker = start("work(beats=[chore('beat', 'SELECT 1')])")
-    worker.writes("beat: done", times=3)
+    worker = start("work(beats=[job('beat', 'SELECT 1')])")
+    worker.wait_for("beat: done", times=3)
     database.stop()
-    worker.writes("beat: the database is away")
+    worker.wait_for("beat: the database is away")
     time.sleep(2)
     database.start()
-    worker.writes("beat: the database is back")
-    worker.writes("beat: done", times=3)
+    worker.wait_for("beat: the database is back")
+    worker.wait_for("beat: done", times=3)
     assert worker.count("the database is away") == 1
     assert "Traceback" not in worker.output()
-    assert worker.told(signal.SIGTERM)[0] == 0
+    assert worker.signal(signal.SIGTERM)[0] == 0
 
 
 @pytest.mark.once
 def test_a_database_that_hangs_and_goes_on_is_used_again(start, database):
-    worker = start("work(beats=[chore('beat', 'SELECT 1', every=1.2)])")
-    worker.writes("beat: done", times=2)
+    worker = start("work(beats=[job('beat', 'SELECT 1', every=1.2)])")
+    worker.wait_for("beat: done", times=2)
     leader = database.pid()
     stopped = [leader, *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
-        worker.writes("beat: the database is away")
+        worker.wait_for("beat: the database is away")
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
-    worker.writes("beat: the database is back")
-    worker.writes("beat: done", times=2)
-    assert worker.told(signal.SIGTERM)[0] == 0
+    worker.wait_for("beat: the database is back")
+    worker.wait_for("beat: done", times=2)
+    assert worker.signal(signal.SIGTERM)[0] == 0
 
 
 @pytest.mark.once
-def test_a_lane_that_takes_long_keeps_no_other_waiting_and_one_that_fails_is_run_again(start):
+def test_a_slow_lane_delays_no_other_and_a_failed_one_is_restarted(start):
     worker = start(
         "def broken(stop, once):\n"
         "    raise ValueError('no luck')\n"
-        "lane = JobLane('slow', [chore('slow', 'SELECT pg_sleep(60)')], patient=True)\n"
-        "Worker({'slow': lane, 'broken': broken, 'beats': JobLane('beats', [chore('beat', 'SELECT 1')])}).run()"
+        "lane = JobLane('slow', [job('slow', 'SELECT pg_sleep(60)')], patient=True)\n"
+        "Worker({'slow': lane, 'broken': broken, 'beats': JobLane('beats', [job('beat', 'SELECT 1')])}).run()"
     )
-    worker.writes("slow begins")
-    worker.writes("beat: done", times=5)
-    worker.writes("lane broken failed", times=2)
-    # More than a request would wait, so only the statements of a patient lane may take so long.
+    worker.wait_for("slow begins")
+    worker.wait_for("beat: done", times=5)
+    worker.wait_for("lane broken failed", times=2)
+    # Longer than a request would wait: only the statements of a patient lane may take so long.
     time.sleep(11)
     assert worker.count("slow begins") == 1
 
@@ -194,15 +194,15 @@ def test_a_name_is_claimed_by_one_at_a_time(transactional_db):
 
 @pytest.mark.once
 def test_another_worker_takes_over_at_once_from_one_that_was_killed(start):
-    first = start("work(slow=[chore('slow', 'SELECT pg_sleep(9)')])")
-    first.writes("slow begins")
-    second = start("work(slow=[chore('slow', 'SELECT 1')])")
-    second.writes("worker started")
+    first = start("work(slow=[job('slow', 'SELECT pg_sleep(9)')])")
+    first.wait_for("slow begins")
+    second = start("work(slow=[job('slow', 'SELECT 1')])")
+    second.wait_for("worker started")
     time.sleep(1)
     assert "slow begins" not in second.output()
-    first.told(signal.SIGKILL)
+    first.signal(signal.SIGKILL)
     killed = time.monotonic()
-    second.writes("slow: done")
+    second.wait_for("slow: done")
     assert time.monotonic() - killed < 3
 
 
@@ -211,10 +211,10 @@ def test_another_worker_takes_over_at_once_from_one_that_was_killed(start):
 
 @pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_is_under_way_is_finished_before_it_ends(start, number):
-    worker = start("work(slow=[chore('slow', 'SELECT pg_sleep(3)')], beats=[chore('beat', 'SELECT 1')])")
-    worker.writes("slow begins")
-    status, seconds = worker.told(number)
+def test_running_jobs_finish_before_it_ends(start, number):
+    worker = start("work(slow=[job('slow', 'SELECT pg_sleep(3)')], beats=[job('beat', 'SELECT 1')])")
+    worker.wait_for("slow begins")
+    status, seconds = worker.signal(number)
     assert status == 0
     assert seconds < 6
     assert worker.count("slow begins") == worker.count("slow: done") == 1
@@ -222,22 +222,22 @@ def test_what_is_under_way_is_finished_before_it_ends(start, number):
 
 
 @pytest.mark.once
-def test_what_takes_too_long_is_abandoned(start):
+def test_jobs_that_take_too_long_are_abandoned(start):
     worker = start(
         "from lokanetra import work\n"
         "work.GRACE = 2.0\n"
-        "lane = JobLane('slow', [chore('slow', 'SELECT pg_sleep(90)')], patient=True)\n"
+        "lane = JobLane('slow', [job('slow', 'SELECT pg_sleep(90)')], patient=True)\n"
         "Worker({'slow': lane}).run()"
     )
-    worker.writes("slow begins")
-    status, seconds = worker.told(signal.SIGTERM)
+    worker.wait_for("slow begins")
+    status, seconds = worker.signal(signal.SIGTERM)
     assert (status, 2 < seconds < 5, DEADLINE < GRACE < 20) == (0, True, True)
     assert "not finished: slow" in worker.output()
 
 
 @pytest.mark.once
 def test_a_second_signal_ends_it_at_once(start):
-    worker = start("work(slow=[chore('slow', 'SELECT pg_sleep(9)')])")
-    worker.writes("slow begins")
-    status, seconds = worker.told(signal.SIGTERM, signal.SIGTERM)
+    worker = start("work(slow=[job('slow', 'SELECT pg_sleep(9)')])")
+    worker.wait_for("slow begins")
+    status, seconds = worker.signal(signal.SIGTERM, signal.SIGTERM)
     assert (status, seconds < 2) == (1, True)

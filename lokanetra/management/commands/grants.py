@@ -1,4 +1,4 @@
-"""What the role that serves may do in PostgreSQL, table by table, and no more."""
+"""The rights of the serving role in PostgreSQL, table by table."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from django.db.transaction import atomic
 from lokanetra.checks import CONTROLS_LEDGER
 from lokanetra.postgresql.base import LIMITS
 
-# By what becomes of the rows. A table that stands nowhere here, or twice, is an error of ours.
+# By what happens to the rows. Each table must be listed exactly once.
 RIGHTS = {
     # Only migrations write them.
     "SELECT": "auth.Permission contenttypes.ContentType",
-    # Written once: the ledger, its keys, whether it was right, and what staff did.
+    # Written once: the ledger, its keys, its checks, and what staff did.
     "SELECT, INSERT": "transactions.Transaction wallet.Key wallet.LedgerCheck admin.LogEntry",
-    # Changed, and never removed.
+    # Changed, but never deleted.
     "SELECT, INSERT, UPDATE": "users.UserProfile users.ApiKey wallet.Wallet wallet.Hold wallet.PaymentRequest "
     "transactions.Webhook",
     # Never changed.
@@ -26,9 +26,9 @@ RIGHTS = {
     "transactions.DayVolume transactions.Delivery",
 }
 ALL = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
-# What a role may do to tables or columns of theirs, and what opens ways around that: by itself, or as any role that it
-# may become.
-HELD = """
+# The rights of a role to these tables or their columns, and rights that would bypass them: its own, and those of any
+# role that it may become.
+EFFECTIVE_RIGHTS = """
     WITH held AS (SELECT * FROM pg_roles WHERE pg_has_role(%s, oid, 'MEMBER'))
     SELECT right_ || ' ' || name FROM held, unnest(%s::text[]) AS name, unnest(%s::text[]) AS right_
         WHERE CASE WHEN right_ IN ('DELETE', 'TRUNCATE', 'TRIGGER')
@@ -44,7 +44,7 @@ HELD = """
 
 
 def tables() -> dict[str, list[str]]:
-    """The tables that come with each list of rights."""
+    """The tables for each list of rights."""
     found = {
         rights: [apps.get_model(label)._meta.db_table for label in labels.split()] for rights, labels in RIGHTS.items()
     }
@@ -52,10 +52,10 @@ def tables() -> dict[str, list[str]]:
 
 
 def statements(role: str) -> list[str]:
-    """What gives the role its rights, and takes all others, on the tables of the product and where they lie."""
+    """Statements that give the role its rights, and revoke all others, on our tables, their schema and database."""
     name, every = _quoted(role), _listed([table for some in tables().values() for table in some])
     database = _quoted(str(connection.settings_dict["NAME"]))
-    schema = _asked("SELECT quote_ident(current_schema())")[0][0]
+    schema = _query("SELECT quote_ident(current_schema())")[0][0]
     return [
         f"REVOKE ALL ON {every} FROM {name}",
         f"REVOKE ALL ON SEQUENCE {', '.join(_sequences())} FROM {name}",
@@ -68,7 +68,7 @@ def statements(role: str) -> list[str]:
 
 
 def limits(role: str) -> list[str]:
-    """What a pooler does not let through when a connection asks for it."""
+    """Time-outs for the role itself, because a pooler does not pass on those that a connection asks for."""
     database = _quoted(str(connection.settings_dict["NAME"]))
     return [
         f"ALTER ROLE {_quoted(role)} IN DATABASE {database} SET {name} = '{value}'" for name, value in LIMITS.items()
@@ -76,10 +76,10 @@ def limits(role: str) -> list[str]:
 
 
 def excess(role: str) -> list[str]:
-    """What the role may do beyond that, by whichever way."""
+    """What the role may do beyond its rights, however it got there."""
     wanted = {f"{right} {table}" for rights, some in tables().items() for table in some for right in rights.split(", ")}
     every = [table for some in tables().values() for table in some]
-    return [deed for (deed,) in _asked(HELD, role, every, ALL) if deed not in wanted]
+    return [right for (right,) in _query(EFFECTIVE_RIGHTS, role, every, ALL) if right not in wanted]
 
 
 def _quoted(name: str) -> str:
@@ -91,16 +91,16 @@ def _listed(names: list[str]) -> str:
 
 
 def _sequences() -> list[str]:
-    """Rows get their ids from them without any right to them."""
+    """Inserts get their ids from them, for which the role needs no right."""
     every = sorted(table for some in tables().values() for table in some)
     query = """
         SELECT pg_get_serial_sequence(quote_ident(name), 'id') FROM unnest(%s::text[]) AS name
         WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(name)) AND attname = 'id')
     """
-    return [name for (name,) in _asked(query, every) if name]
+    return [name for (name,) in _query(query, every) if name]
 
 
-def _asked(query: str, *values: Any) -> list[tuple]:
+def _query(query: str, *values: Any) -> list[tuple]:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         return cursor.fetchall()
@@ -108,15 +108,15 @@ def _asked(query: str, *values: Any) -> list[tuple]:
 
 class Command(BaseCommand):
     help = (
-        "Print what gives a PostgreSQL role exactly the rights that the server and its worker need, and takes all "
-        "others on their tables: to be run by psql, or at once with --apply. Run it as the owner of the tables, after "
-        "each migrate."
+        "Print the statements that give a PostgreSQL role exactly the rights that the server and its worker need, and "
+        "revoke all others on their tables: for psql, or run them with --apply. Run it as the owner of the tables, "
+        "after each migrate."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("role", metavar="ROLE", help="the role that serves, which is there already")
+        parser.add_argument("role", metavar="ROLE", help="the serving role, which must exist")
         parser.add_argument(
-            "--apply", action="store_true", help="do it, and look whether the role may do anything more"
+            "--apply", action="store_true", help="run them, and check that the role may do nothing more"
         )
 
     def handle(self, *args: Any, role: str, apply: bool, **options: Any) -> None:
@@ -130,15 +130,15 @@ class Command(BaseCommand):
     def _check(self, role: str) -> None:
         if connection.vendor != "postgresql":
             raise CommandError("SQLite has no roles: this is for PostgreSQL.")
-        if not _asked("SELECT to_regclass('django_migrations')")[0][0]:
+        if not _query("SELECT to_regclass('django_migrations')")[0][0]:
             raise CommandError("There are no tables yet: run manage.py migrate.")
-        found = _asked(CONTROLS_LEDGER, role)
+        found = _query(CONTROLS_LEDGER, role)
         if not found:
             raise CommandError(
                 f"There is no role {role}. Make it first: CREATE ROLE {_quoted(role)} LOGIN PASSWORD '...'"
             )
         if found[0][0]:
-            raise CommandError(f"{role} is a superuser, or owns the tables: no grant could bind it. Make another role.")
+            raise CommandError(f"{role} is a superuser or owns the tables: grants cannot limit it. Make another role.")
 
     def _apply(self, role: str) -> None:
         try:
@@ -152,7 +152,7 @@ class Command(BaseCommand):
             )
 
     def _limit(self, role: str) -> None:
-        """Only behind a pooler does it matter, and only some owners may."""
+        """Needed only behind a pooler, and allowed only to some owners."""
         try:
             _run(limits(role))
         except ProgrammingError as fault:

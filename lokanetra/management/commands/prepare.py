@@ -1,4 +1,4 @@
-"""What a production server needs before it starts, in one process."""
+"""Prepares a production server's start, in one process."""
 
 from typing import Any
 
