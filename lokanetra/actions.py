@@ -33,7 +33,7 @@ class ActionForm(forms.Form):
 
 def _told(field: forms.BoundField) -> str:
     labels = {str(value): label for value, label in getattr(field.field, "choices", [])}
-    told = getattr(field.field, "told", lambda value: labels.get(value, value))
+    told = getattr(field.field, "display_value", lambda value: labels.get(value, value))
     value = field.value()
     return (told(value) if value else labels.get("")) or field.field.widget.attrs.get("placeholder", "")
 

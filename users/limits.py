@@ -43,19 +43,19 @@ class Hit:
     window_start: datetime
 
 
-def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
+def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
     """Count once towards each limit, or towards none. Raises TooManyRequests with the seconds to wait."""
-    now, taken = timezone.now(), []
+    now, hits = timezone.now(), []
     for limit, key in wanted:
         hit = _hit(limit, key, now)
-        taken.append(hit)
+        hits.append(hit)
         if _count(hit) > limit.most:
-            give_back(taken)
+            restore(hits)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
-    return taken
+    return hits
 
 
-def give_back(hits: Sequence[Hit]) -> None:
+def restore(hits: Sequence[Hit]) -> None:
     """Uncount what did not happen after all."""
     for hit in hits:
         rows_of(UNCOUNT, _key_of(hit))
@@ -67,7 +67,7 @@ def hits(limit: Limit, key: str) -> int:
     return _rows(hit).values_list("count", flat=True).first() or 0
 
 
-def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
+def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
     """Let the key through and close the door behind it for `seconds`; where it is closed, give back and refuse."""
     if not seconds:
         return
@@ -76,13 +76,13 @@ def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
         "count = excluded.count WHERE users_counter.count <= %s", Hit(COOLDOWN, key, EPOCH), now + seconds, now
     )
     if opens is None:
-        give_back(taken)
+        restore(hits)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
 
 
-def resume(key: str) -> None:
-    """Open the door that `pause` closed."""
+def end_cooldown(key: str) -> None:
+    """Open the door that `start_cooldown` closed."""
     Counter.objects.filter(name=COOLDOWN, key=key).delete()
 
 
