@@ -123,7 +123,7 @@ def fresh_cache() -> Iterator[None]:
     too_long.clear()
     active_downloads.clear()
     totals_cache.clear()
-    engine.clock.ahead = timedelta(0)
+    engine.clock.offset = timedelta(0)
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ class ActionForm(forms.Form):
 
 def _display(field: forms.BoundField) -> str:
     labels = {str(value): label for value, label in getattr(field.field, "choices", [])}
-    display = getattr(field.field, "display", lambda value: labels.get(value, value))
+    display = getattr(field.field, "display_value", lambda value: labels.get(value, value))
     value = field.value()
     return (display(value) if value else labels.get("")) or field.field.widget.attrs.get("placeholder", "")
 

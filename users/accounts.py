@@ -29,7 +29,7 @@ MADE_BY_STAFF = 1
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
 # What it takes to give rights and to take them.
-IN_CHARGE = {"is_active": True, "is_staff": True, "is_superuser": True}
+ACTIVE_SUPERUSER = {"is_active": True, "is_staff": True, "is_superuser": True}
 
 HOLDER = Prepared(lambda: UserProfile.objects.filter(phone_number=Placeholder("phone_number")))
 LOCKED = Prepared(lambda: UserProfile.objects.select_for_update().filter(phone_number=Placeholder("phone_number")))
@@ -54,7 +54,7 @@ def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfi
 
 
 @atomic
-def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
+def create_by_staff(*, by: UserProfile, **fields: Any) -> UserProfile:
     """An account that a superuser creates, as `create` does."""
     user = create(token_version=MADE_BY_STAFF, **fields)
     given = {"username": user.username, **fields}
@@ -62,20 +62,20 @@ def enrol(*, by: UserProfile, **fields: Any) -> UserProfile:
     return user
 
 
-def holder(phone_number: str) -> UserProfile | None:
+def account_with_phone(phone_number: str) -> UserProfile | None:
     """The account that has an E.164 number."""
     return next(iter(HOLDER(phone_number=phone_number)), None)
 
 
-def locked(phone_number: str) -> UserProfile | None:
+def lock_account_with_phone(phone_number: str) -> UserProfile | None:
     """The same, until the end of the transaction: who ends its logins meanwhile waits, and ends also a new one."""
     return next(iter(LOCKED(phone_number=phone_number)), None)
 
 
-def of_phone(phone_number: str) -> UserProfile:
+def get_or_create_with_phone(phone_number: str) -> UserProfile:
     """The account of an E.164 number, locked, made at its first login. Parallel first logins get the same one."""
     for _ in range(3):  # another login may take the number, or the username, between look and leap
-        if found := locked(phone_number):
+        if found := lock_account_with_phone(phone_number):
             return found
         try:
             with atomic():
@@ -175,12 +175,12 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied,
     ValidationError when the phone is taken, and LastSuperuser.
     """
-    taken = [name for name in IN_CHARGE if not changes.get(name, True)]
-    in_charge = _in_charge() if taken else []
+    taken = [name for name in ACTIVE_SUPERUSER if not changes.get(name, True)]
+    superusers = _lock_active_superusers() if taken else []
     user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
     if not by.is_superuser and (user.is_staff or user.is_superuser or RIGHTS & set(changes)):
         raise PermissionDenied
-    if in_charge == [user.pk]:
+    if superusers == [user.pk]:
         raise LastSuperuser(taken[0])
     _check_service(user, changes)
     before = {name: getattr(user, name) for name in changes}
@@ -201,9 +201,9 @@ def _check_service(user: UserProfile, changes: Mapping[str, Any]) -> None:
         raise ValidationError(dict.fromkeys(wrong, "A service account has none."))
 
 
-def _in_charge() -> list[int]:
+def _lock_active_superusers() -> list[int]:
     """Who could undo what is done here, locked in one order: of two who put each other out at once, one stays."""
-    found = UserProfile.objects.select_for_update().filter(**IN_CHARGE)
+    found = UserProfile.objects.select_for_update().filter(**ACTIVE_SUPERUSER)
     return list(found.order_by("pk").values_list("pk", flat=True))
 
 

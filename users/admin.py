@@ -94,7 +94,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         return {"usable_password": "false"}  # most accounts log in with a one-time password only
 
     def search(self, rows: UserQuerySet, text: str) -> UserQuerySet:
-        return rows.called(text)
+        return rows.search(text)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:

@@ -38,4 +38,4 @@ class UserFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def by_text(self, rows: UserQuerySet, name: str, value: Any) -> UserQuerySet:
-        return rows.called(value)
+        return rows.search(value)

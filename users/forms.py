@@ -22,7 +22,7 @@ class LoginForm(AuthenticationForm):
         """Counts the guess before the password is compared, and gives it back to who got in."""
         guesses = self._count()
         cleaned = super().clean()
-        limits.give_back(guesses)
+        limits.restore(guesses)
         return cleaned
 
     def confirm_login_allowed(self, user: Any) -> None:
@@ -35,6 +35,6 @@ class LoginForm(AuthenticationForm):
         caller = f"{self.cleaned_data.get('username', '')} {address}"
         try:
             with atomic():  # of a guess that is refused, nothing counts for a moment either
-                return limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+                return limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
         except TooManyRequests as refused:
             raise ValidationError(str(refused.detail)) from None

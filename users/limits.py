@@ -44,21 +44,21 @@ class Hit:
     window_start: datetime
 
 
-def take(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
+def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
     """Count once towards each limit, in their order and by one statement, or towards none. Raises TooManyRequests with
     the seconds to wait."""
     now = timezone.now()
-    taken = [_hit(limit, key, now) for limit, key in wanted]
-    counts = _upsert(ONE_MORE, taken, 1)
-    for (limit, _), hit in zip(wanted, taken, strict=True):
+    hits = [_hit(limit, key, now) for limit, key in wanted]
+    counts = _upsert(ONE_MORE, hits, 1)
+    for (limit, _), hit in zip(wanted, hits, strict=True):
         if counts[hit.name, hit.key] > limit.most:
-            give_back(taken)
+            restore(hits)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
-    return taken
+    return hits
 
 
-def give_back(hits: Sequence[Hit]) -> None:
-    """Uncount what did not happen after all. Counters are locked in the order in which `take` locks them, or the two
+def restore(hits: Sequence[Hit]) -> None:
+    """Uncount what did not happen after all. Counters are locked in the order in which `consume` locks them, or the two
     deadlock."""
     _upsert(ONE_LESS, hits, 0)
 
@@ -69,19 +69,19 @@ def hits(limit: Limit, key: str) -> int:
     return found[0][0] if found else 0
 
 
-def pause(key: str, seconds: int, taken: Sequence[Hit]) -> None:
+def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
     """Let the key through and close the door behind it for `seconds`; where it is closed, give back and refuse."""
     if not seconds:
         return
     now = int(timezone.now().timestamp())
     if not _upsert(UNLESS_CLOSED, [Hit(COOLDOWN, key, EPOCH)], now + seconds, now):
-        give_back(taken)
+        restore(hits)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
 
 
-def resume(key: str) -> None:
-    """Open the door that `pause` closed."""
+def end_cooldown(key: str) -> None:
+    """Open the door that `start_cooldown` closed."""
     Counter.objects.filter(name=COOLDOWN, key=key).delete()
 
 

@@ -18,7 +18,7 @@ class UserQuerySet(models.QuerySet["UserProfile"]):
         """Accounts whose username or phone number begins with `text`, or whose number ends with it."""
         return self.filter(self._matching(text))
 
-    def called(self, text: str) -> "UserQuerySet":
+    def search(self, text: str) -> "UserQuerySet":
         """These, and accounts of people whose first or last name begins with `text`."""
         named = Q(first_name__istartswith=text) | Q(last_name__istartswith=text)
         return self.filter(self._matching(text) | named)

@@ -84,20 +84,20 @@ def send(*, phone_number: str, address: str) -> Sent:
     caller = f"{phone_number} {address}"
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
     with atomic():  # one commit for all that must be there before the gateway hears of it
-        taken = limits.take(_send_limits(phone_number, address, caller))
+        taken = limits.consume(_send_limits(phone_number, address, caller))
         cooldown = _cooldown(caller)
-        limits.pause(caller, cooldown, taken)
+        limits.start_cooldown(caller, cooldown, taken)
         otp = _store(phone_number, code)
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
         otp.delete()
-        limits.give_back(taken)
-        limits.resume(caller)
+        limits.restore(taken)
+        limits.end_cooldown(caller)
         raise
     with atomic():
         rows_of(DELIVERED, [_now(), otp.pk])
-        limits.take([(SENT, "all")])
+        limits.consume([(SENT, "all")])
     logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
     return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
@@ -110,7 +110,7 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
     """
     caller = f"{phone_number} {address}"
     with atomic():  # the guess counts, whatever becomes of it
-        guesses = limits.take([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+        guesses = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
         matching = _matching(phone_number, code)
     try:
         user, pair = _log_in(guesses, phone_number, *matching) if matching else _refuse()
@@ -124,10 +124,10 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 @atomic
 def _log_in(guesses: list[Hit], phone_number: str, pk: int, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
     """The guess was none. Counters are locked before the code, as where the guess was counted, or the two deadlock."""
-    limits.give_back(guesses)
+    limits.restore(guesses)
     user = _use(phone_number, pk, bound_to) or _refuse()
     pair = tokens.issue(user)
-    limits.take([(VERIFIED, "all")])
+    limits.consume([(VERIFIED, "all")])
     return user, pair
 
 
@@ -140,7 +140,7 @@ def _matching(phone_number: str, code: str) -> tuple[int, str] | None:
     open what has the number now. A try counts before it is compared."""
     tried = rows_of(TRY, [phone_number, MAX_ATTEMPTS, _now()])
     pk, salt, code_hash = tried[0] if tried else NONE
-    bindings = _bindings(accounts.holder(phone_number))
+    bindings = _bindings(accounts.account_with_phone(phone_number))
     hashes = [_hash(phone_number, bound_to, salt, code) for bound_to in bindings]
     matches = [hmac.compare_digest(code_hash, hashed) for hashed in hashes]
     return (pk, bindings[matches.index(True)]) if tried and any(matches) else None
@@ -151,7 +151,7 @@ def _use(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
     account that got the number since the code was compared."""
     if not rows_of(USE, [_now(), pk]):
         return None
-    find = accounts.of_phone if bound_to == NOBODY else accounts.locked
+    find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
     user = find(phone_number)
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
@@ -171,7 +171,7 @@ def _bindings(holder: UserProfile | None) -> list[str]:
 
 def _store(phone_number: str, code: str) -> OTP:
     now, salt = timezone.now(), secrets.token_hex(16)
-    bound_to = _bindings(accounts.holder(phone_number))[0]
+    bound_to = _bindings(accounts.account_with_phone(phone_number))[0]
     otp = OTP.build(
         id=None,
         phone_number=phone_number,

@@ -37,10 +37,10 @@ class HasRight(IsStaff):
     right: str
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return super().has_permission(request, view) and self.is_of(request.user)
+        return super().has_permission(request, view) and self.is_granted_to(request.user)
 
     @classmethod
-    def is_of(cls, user: Any) -> bool:
+    def is_granted_to(cls, user: Any) -> bool:
         return user.is_staff and user.has_perm(cls.right)
 
 

@@ -15,7 +15,7 @@ from phonenumbers import PhoneNumberType
 SPELLING = re.compile(r"\+?[0-9 ().-]{1,32}", re.ASCII)
 # What the documentation promises to read is a little more than what there is: no country's code begins with 0, and no
 # number of any country is shorter than five digits.
-LOOKS_LIKE_ONE = r"^(\+[ ().-]*[1-9]|[ ().-]*[0-9])([ ().-]*[0-9]){4,}[ ().-]*$"
+PATTERN = r"^(\+[ ().-]*[1-9]|[ ().-]*[0-9])([ ().-]*[0-9]){4,}[ ().-]*$"
 # Reading a number takes longer than asking the database for its account; the same ones come again and again.
 REMEMBERED = 4096
 MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)

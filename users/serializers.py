@@ -14,7 +14,7 @@ from users.models import UserProfile
 class PhoneField(Text):
     """Any usual spelling in, E.164 inside, the number as people write it out."""
 
-    pattern = phones.LOOKS_LIKE_ONE
+    pattern = phones.PATTERN
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(rule=None, trim_whitespace=False, **kwargs)

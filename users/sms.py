@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 TIMEOUTS = "cto=1.5&rto=3.0"
 DEADLINE = 4.5
 # Messages that one process hands over at a time: a gateway that hangs keeps as many threads waiting, and no more.
-MOST_AT_ONCE = slots.MAX_RELEASED
-being_sent = BoundedSemaphore(MOST_AT_ONCE)
+MAX_IN_FLIGHT = slots.MAX_RELEASED
+in_flight = BoundedSemaphore(MAX_IN_FLIGHT)
 
 
 def load() -> None:
@@ -69,8 +69,8 @@ def send(*, to: str, text: str) -> None:
 def _in_time(call: Callable[[], Any]) -> bool:
     """What the call returns; false when it takes too long, for a gateway may send its answer letter by letter, and at
     once when too many calls are under way."""
-    if not being_sent.acquire(blocking=False):
-        logger.error("the SMS gateway has %s messages to take already", MOST_AT_ONCE)
+    if not in_flight.acquire(blocking=False):
+        logger.error("the SMS gateway has %s messages to take already", MAX_IN_FLIGHT)
         return False
     results: SimpleQueue[bool] = SimpleQueue()
     thread = Thread(target=_report, args=(call, results), name="message", daemon=True)
@@ -90,7 +90,7 @@ def _report(call: Callable[[], Any], results: "SimpleQueue[bool]") -> None:
     except SystemExit:
         logger.error("the SMS gateway was cut off in the middle of its answer")
     finally:
-        being_sent.release()
+        in_flight.release()
         results.put(delivered)
 
 

@@ -46,14 +46,14 @@ class LoginAuthentication(JWTAuthentication):
         if header is None or header.split(maxsplit=1)[:1] != [b"Bearer"]:
             return None
         token = read(AccessToken, header[len(b"Bearer") :].strip().decode("latin-1"))
-        return (told_by(token) if _is_checked_in_service(request) else account_of(token)), token
+        return (user_from_token(token) if _authenticates_in_service(request) else account_of(token)), token
 
     def check(self, token: Token) -> None:
         """Raises TokenNotValid when the token counts no more."""
         account_of(token)
 
 
-def _is_checked_in_service(request: Request) -> bool:
+def _authenticates_in_service(request: Request) -> bool:
     """No view is taken at its word that has no contract, such as one that is not ours."""
     contract = getattr(request.parser_context["view"], "contract", None)
     return getattr(contract, "account_checked_in_service", False)
@@ -134,7 +134,7 @@ def account_of(token: Token) -> UserProfile:
     return found[0]
 
 
-def told_by(token: Token) -> UserProfile:
+def user_from_token(token: Token) -> UserProfile:
     """The account as the token tells it: who it is, and until which log-out everywhere it counts. All else would be
     asked of the database."""
     told = int(token.get("user_id", 0)), token.get("token_version", -1)

@@ -112,7 +112,7 @@ class UserAdminViewSet(Endpoints):
 
         Without a username it is called after its phone number. It logs in with a one-time password.
         """
-        return accounts.enrol(by=request.user, **fields)
+        return accounts.create_by_staff(by=request.user, **fields)
 
     @endpoint(gives=serializers.UserSerializer, allow=IsStaff)
     def retrieve(self, request: Authenticated, pk: str) -> UserProfile:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from lokanetra.prepared import rows_of
 from transactions.models import Transaction
 from wallet.models import Wallet
-from wallet.money import in_paise, of_paise
+from wallet.money import from_paise, to_paise
 
 # How the database tells the time. Servers' clocks differ; SQLite has the server's.
 CLOCK = "clock_timestamp()"
@@ -35,7 +35,7 @@ def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | No
     the hash of its request."""
     balances = [value for wallet in wallets for value in _values_of(wallet)]
     told = [getattr(row, column) for column in COLUMNS]
-    values: list[Any] = [in_paise(value) if isinstance(value, Decimal) else value for value in told]
+    values: list[Any] = [to_paise(value) if isinstance(value, Decimal) else value for value in told]
     ends = [wallets[0].pk, wallets[0].pk, wallets[-1].pk, wallets[-1].pk]
     keys = [row.initiated_by_id, *key] if key else []
     if connection.vendor == "postgresql":
@@ -53,7 +53,7 @@ def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | No
     row._state.adding = False
 
 
-def free_due(wallet: Wallet) -> dict[int, Decimal]:
+def release_expired_holds(wallet: Wallet) -> dict[int, Decimal]:
     """Close the wallet's holds that are over: how much (rupees) was left of each, by its id."""
     statement = """
         UPDATE wallet_hold SET status = 'EXPIRED', closed_at = expires_at
@@ -63,7 +63,7 @@ def free_due(wallet: Wallet) -> dict[int, Decimal]:
         freed = rows_of(statement.format(CLOCK), [wallet.pk])
     else:
         freed = rows_of(statement.format("%s"), [wallet.pk, _moment(timezone.now())])
-    return {pk: of_paise(left) for pk, left in freed}
+    return {pk: from_paise(left) for pk, left in freed}
 
 
 def now() -> datetime:
@@ -72,7 +72,7 @@ def now() -> datetime:
 
 def _values_of(wallet: Wallet) -> list[Any]:
     day = connection.ops.adapt_datefield_value(wallet.day)
-    return [wallet.pk, day, wallet.count_day, *(in_paise(getattr(wallet, name)) for name in MONEY)]
+    return [wallet.pk, day, wallet.count_day, *(to_paise(getattr(wallet, name)) for name in MONEY)]
 
 
 def _moment(moment: datetime) -> Any:

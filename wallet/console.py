@@ -110,7 +110,7 @@ def owner_link(wallet: Wallet | None) -> str:
 # --- What is told of a wallet ---------------------------------------------------------------------------
 
 
-def history_of(wallet: Wallet) -> str:
+def history_url(wallet: Wallet) -> str:
     """The list of the wallet's transactions."""
     return f"{reverse('admin:transactions_transaction_changelist')}?wallet={wallet.pk}"
 
@@ -127,7 +127,7 @@ def tables(wallet: Wallet, may: Callable[[str], bool]) -> Iterator[dict[str, Any
         yield {"title": "Open requests for money", "headers": headers, "rows": rows}
     if may("transactions.view_transaction"):
         rows = [_transaction(row) for row in Transaction.objects.newest_of(wallet, NEWEST)]
-        every = link_to(history_of(wallet), "All of this wallet's transactions")
+        every = link_to(history_url(wallet), "All of this wallet's transactions")
         headers = ["id", TIME, "other side", "amount", "balance"]
         yield {"title": "Last transactions", "headers": headers, "rows": rows, "every": every}
         yield {"title": "Statements", "headers": ["month", "", ""], "rows": list(_statements(wallet))}

@@ -172,8 +172,8 @@ class OutcomeUnknown(Problem):
 
 
 # What any operation that moves money may answer.
-PAYING = (WalletFrozen, LimitExceeded, KeyReused, OutcomeUnknown)
+PAYMENT_ERRORS = (WalletFrozen, LimitExceeded, KeyReused, OutcomeUnknown)
 # What paying somebody, now or later, may answer.
-PAYING_SOMEBODY = (InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, *PAYING)
+TRANSFER_ERRORS = (InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, *PAYMENT_ERRORS)
 # What giving back may answer.
-GIVING_BACK = (AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, *PAYING)
+REFUND_ERRORS = (AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, *PAYMENT_ERRORS)

@@ -21,7 +21,7 @@ REASONS = {"40P01": "deadlock", "55P03": "lock_timeout", "40001": "serialization
 LONGEST_PAUSE = 0.05
 
 
-class InTheWay(Exception):
+class Conflict(Exception):
     """Raised inside an operation that another one, or midnight, was in the way of: it is to be repeated as a whole."""
 
 
@@ -42,7 +42,7 @@ def all_or_nothing(operation: Operation) -> Operation:
             attempt += 1
             try:
                 return _once(operation, *args, **kwargs)
-            except (Error, InTheWay) as fault:
+            except (Error, Conflict) as fault:
                 if _is_conflict(fault) and attempt < MOST_TRIES:
                     metrics.count_retry(_reason(fault))
                     time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
@@ -72,7 +72,7 @@ def _once(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _is_conflict(fault: Exception) -> bool:
-    if isinstance(fault, InTheWay):
+    if isinstance(fault, Conflict):
         return True
     if database.is_conflict(fault):
         connection.errors_occurred = False  # it was told no, and is as good as before
@@ -82,6 +82,6 @@ def _is_conflict(fault: Exception) -> bool:
 
 def _reason(fault: Exception) -> str:
     """What was in the way, for whoever watches."""
-    if isinstance(fault, InTheWay):
+    if isinstance(fault, Conflict):
         return "in_the_way"
     return REASONS.get(database.sqlstate(fault), "key")

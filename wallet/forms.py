@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from lokanetra.actions import ActionForm
 from wallet.models import Tier
-from wallet.money import AmountFormField, positive
+from wallet.money import AmountFormField, check_positive
 
 
 class AmountWidget(UnfoldAdminTextInputWidget):
@@ -29,7 +29,7 @@ class CountFormField(forms.IntegerField):
 
 
 class AdjustmentForm(ActionForm):
-    amount = AmountFormField(label="Amount (rupees)", validators=[positive], widget=AmountWidget)
+    amount = AmountFormField(label="Amount (rupees)", validators=[check_positive], widget=AmountWidget)
     field_order = ("amount", "reason", "key")
 
 
@@ -38,7 +38,7 @@ class PartForm(ActionForm):
 
     amount = AmountFormField(
         label="Amount (rupees)",
-        validators=[positive],
+        validators=[check_positive],
         widget=AmountWidget({"placeholder": "all that is left"}),
         required=False,
     )

@@ -19,7 +19,7 @@ from wallet.money import show
 
 @all_or_nothing
 def open_(
-    *, user_id: int, to: str, amount: Decimal, remarks: str = "", expires_in: int = Hold.USUAL_TIME, **call: Any
+    *, user_id: int, to: str, amount: Decimal, remarks: str = "", expires_in: int = Hold.DEFAULT_LIFETIME, **call: Any
 ) -> Hold:
     """Set ``amount`` (rupees) of the user's wallet aside for that of the E.164 number ``to``, for so many seconds.
 
@@ -31,10 +31,10 @@ def open_(
     request = Request(user_id, "HOLD", amount, remarks, to=to, expires_in=expires_in, **call)
     payer, payee = ledger.lock_pair(request)
     if first := ledger.replay_hold(request):
-        return first.seen_by(user_id)
+        return first.for_user(user_id)
     payee = rules.check_pair(payer, payee, amount)
-    hold = ledger.set_aside(request, payer, payee, amount, at=ledger.clock.now(), expires_in=expires_in)
-    return hold.seen_by(user_id)
+    hold = ledger.open_hold(request, payer, payee, amount, at=ledger.clock.now(), expires_in=expires_in)
+    return hold.for_user(user_id)
 
 
 @all_or_nothing
@@ -85,12 +85,12 @@ def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = ""
     request = Request(user_id, "VOID", None, reason, hold_id=hold.pk, **call)
     payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay_hold(request):
-        return first.seen_by(user_id)
-    hold = ledger.release(request, _open_now(hold, payer, payee), payer, ledger.clock.now())
+        return first.for_user(user_id)
+    hold = ledger.void(request, _open_now(hold, payer, payee), payer, ledger.clock.now())
     if payee.user_id != user_id:
         left = show(hold.amount - hold.captured)
         audit.record(user_id=user_id, on=hold, what="void", amount=left, reason=reason)
-    return hold.seen_by(user_id)
+    return hold.for_user(user_id)
 
 
 @all_or_nothing

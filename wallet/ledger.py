@@ -8,7 +8,7 @@ An operation is one durable transaction (`faults.py`) of the same steps. Each ha
 2. look the idempotency key up: `replay` gives the first receipt, whatever has become of the wallets since;
 3. check the rules on the locked rows, and nowhere else;
 4. `post`: write the wallets, the ledger row and the key, where the database can in one statement. For holds, which move
-   nothing yet, `set_aside`, `capture` and `release`. For requests for money, whose row is locked after the wallets
+   nothing yet, `open_hold`, `capture` and `void`. For requests for money, whose row is locked after the wallets
    (`lock_request`), `ask`, `pay` and `close`.
 
 Amounts are in rupees.
@@ -33,7 +33,7 @@ from users import audit
 from users.models import UserProfile
 from wallet import books, limits, rules
 from wallet.exceptions import KeyReused, RecipientNotFound
-from wallet.faults import InTheWay
+from wallet.faults import Conflict
 from wallet.models import Hold, Key, PaymentRequest, Tier, Wallet
 from wallet.money import show
 
@@ -103,7 +103,7 @@ PAIR = Prepared(
 
 def lock_own(request: Request) -> Wallet:
     """The caller's own wallet. Raises TokenNotValid when the caller is out."""
-    return _callers(_ready(OWN(user_id=request.user_id)), request)
+    return _callers(_prepare(OWN(user_id=request.user_id)), request)
 
 
 def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
@@ -111,14 +111,14 @@ def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
 
     Raises TokenNotValid when the caller is out.
     """
-    wallets = _ready(PAIR(user_id=request.user_id, to=request.to))
+    wallets = _prepare(PAIR(user_id=request.user_id, to=request.to))
     payer = _callers(wallets, request)
     return payer, next((wallet for wallet in wallets if wallet.user.phone_number == request.to), None)
 
 
 def lock_wallet(wallet_id: int | None) -> Wallet:
     """Anybody's wallet, for staff. Raises Http404."""
-    return lock_wallets(wallet_id)[0] or _nothing()
+    return lock_wallets(wallet_id)[0] or _not_found()
 
 
 def lock_phone(request: Request) -> Wallet:
@@ -126,7 +126,7 @@ def lock_phone(request: Request) -> Wallet:
 
     Raises RecipientNotFound.
     """
-    wallets = _ready(list(_locking(Wallet.objects.filter(user__phone_number=request.to))))
+    wallets = _prepare(list(_locking(Wallet.objects.filter(user__phone_number=request.to))))
     if wallets:
         return wallets[0]
     found = find(request)
@@ -138,7 +138,7 @@ def lock_phone(request: Request) -> Wallet:
 
 def lock_wallets(*ids: int | None) -> list[Wallet | None]:
     """These wallets, in this order; None for the world outside."""
-    found = _ready(list(_locking(Wallet.objects.filter(pk__in=[pk or 0 for pk in ids]))))
+    found = _prepare(list(_locking(Wallet.objects.filter(pk__in=[pk or 0 for pk in ids]))))
     by_id = {wallet.pk: wallet for wallet in found}
     return [by_id.get(pk or 0) for pk in ids]
 
@@ -146,7 +146,7 @@ def lock_wallets(*ids: int | None) -> list[Wallet | None]:
 def lock_both(first_id: int | None, second_id: int | None) -> tuple[Wallet, Wallet]:
     """These two wallets, in this order. Raises Http404."""
     first, second = lock_wallets(first_id, second_id)
-    return first or _nothing(), second or _nothing()
+    return first or _not_found(), second or _not_found()
 
 
 def lock_request(request_id: int) -> PaymentRequest:
@@ -157,26 +157,26 @@ def lock_request(request_id: int) -> PaymentRequest:
 
 def _callers(locked: list[Wallet], request: Request) -> Wallet:
     """Of a caller who is out nothing is done or told, not even a first receipt."""
-    wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or _nothing()
+    wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or _not_found()
     rules.check_token(wallet, request.token_version)
     return wallet
 
 
-def _nothing() -> NoReturn:
+def _not_found() -> NoReturn:
     raise Http404
 
 
-def _ready(locked: list[Wallet]) -> list[Wallet]:
+def _prepare(locked: list[Wallet]) -> list[Wallet]:
     today = clock.today()
     for wallet in locked:
         limits.roll(wallet, today)
         if wallet.held:
-            _free_due(wallet)
+            _release_expired_holds(wallet)
     return locked
 
 
-def _free_due(wallet: Wallet) -> None:
-    freed = books.free_due(wallet)
+def _release_expired_holds(wallet: Wallet) -> None:
+    freed = books.release_expired_holds(wallet)
     wallet.due = Decimal(0)
     if freed:
         wallet.held -= sum(freed.values())
@@ -192,17 +192,17 @@ class Clock:
     """The database's, as far as it is known. A payment is counted on the day of its row, by the clock of the database;
     where that is another day than was thought, the operation is repeated."""
 
-    ahead = timedelta(0)
+    offset = timedelta(0)
 
     def today(self) -> date:
-        return days.day_of(timezone.now() + self.ahead)
+        return days.day_of(timezone.now() + self.offset)
 
     def now(self) -> datetime:
         """This moment, asked of the database."""
         return books.now()
 
-    def set_by(self, moment: datetime) -> None:
-        self.ahead = moment - timezone.now()
+    def set_to(self, moment: datetime) -> None:
+        self.offset = moment - timezone.now()
 
 
 clock = Clock()
@@ -213,7 +213,7 @@ clock = Clock()
 FIND_KEY = "SELECT request_hash, transaction_id, hold_id, request_id FROM wallet_key WHERE user_id = %s AND key = %s"
 
 
-class Made(NamedTuple):
+class Outcome(NamedTuple):
     """The id of what a request made: one of these."""
 
     transaction: int | None
@@ -221,7 +221,7 @@ class Made(NamedTuple):
     request: int | None
 
 
-def find(request: Request) -> Made | None:
+def find(request: Request) -> Outcome | None:
     """What the first request with this key made; None where there was none.
 
     Raises KeyReused when the key stands for another request of the user.
@@ -232,7 +232,7 @@ def find(request: Request) -> Made | None:
     ((request_hash, *made),) = found
     if request_hash != request.hash:
         raise KeyReused
-    return Made(*made)
+    return Outcome(*made)
 
 
 def replay(request: Request, wallet: Wallet) -> Receipt | None:
@@ -305,7 +305,7 @@ def post(
     return Receipt(row, receipt_for.balance)
 
 
-def set_aside(
+def open_hold(
     request: Request, payer: Wallet, payee: Wallet, amount: Decimal, *, at: datetime, expires_in: int
 ) -> Hold:
     """Open a hold of so much on the payer's locked wallet, for so many seconds."""
@@ -321,7 +321,7 @@ def set_aside(
     payer.save(update_fields=["held"])
     hold.save()
     events.record(Event.Type.HOLD_OPENED, hold, at=at)
-    _keep(request, hold=hold)
+    _save_key(request, hold=hold)
     return hold
 
 
@@ -339,14 +339,14 @@ def capture(request: Request, hold: Hold, payer: Wallet, payee: Wallet, amount: 
     return receipt
 
 
-def release(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
+def void(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
     """Void a hold: what remains of it can be spent again. The payer's wallet is locked."""
     payer.held -= hold.amount - hold.captured
     payer.save(update_fields=["held"])
     hold.status, hold.closed_at = Hold.Status.VOIDED, at
     hold.save(update_fields=["status", "closed_at"])
     events.record(Event.Type.HOLD_VOIDED, hold, at=at)
-    _keep(request, hold=hold)
+    _save_key(request, hold=hold)
     return hold
 
 
@@ -365,7 +365,7 @@ def ask(
     )
     asked.save()
     events.record(Event.Type.REQUEST_CREATED, asked, at=at)
-    _keep(request, request=asked)
+    _save_key(request, request=asked)
     return asked
 
 
@@ -379,7 +379,7 @@ def pay(request: Request, asked: PaymentRequest, payer: Wallet, requester: Walle
 def close(request: Request, asked: PaymentRequest, status: PaymentRequest.Status, at: datetime) -> PaymentRequest:
     """Decline or cancel a request for money, whose row is locked."""
     _end(asked, status, at)
-    _keep(request, request=asked)
+    _save_key(request, request=asked)
     return asked
 
 
@@ -411,8 +411,8 @@ def set_tier(wallet: Wallet, tier: Tier | None) -> None:
 
 def _check_day(row: Transaction, wallets: list[Wallet]) -> None:
     if days.day_of(row.timestamp) != wallets[0].day:
-        clock.set_by(row.timestamp)
-        raise InTheWay
+        clock.set_to(row.timestamp)
+        raise Conflict
 
 
 def _end(
@@ -423,7 +423,7 @@ def _end(
     events.record(Event.Type(f"request.{status.lower()}"), asked, at=at)
 
 
-def _keep(request: Request, /, **made: Hold | PaymentRequest) -> None:
+def _save_key(request: Request, /, **made: Hold | PaymentRequest) -> None:
     if request.key is not None:
         Key.objects.create(user_id=request.user_id, key=request.key, request_hash=request.hash, **made)
 

@@ -20,7 +20,7 @@ IN = ("max_balance", "monthly_in")
 NAMES = ("max_amount", "max_balance", "daily_out", "monthly_out", "monthly_in", "daily_count")
 # A wallet without a tier has the limits of the settings.
 WITHOUT_TIER = {"max_amount": "WALLET_MAX_AMOUNT", "max_balance": "WALLET_MAX_BALANCE"}
-TOLD = {
+MESSAGES = {
     "max_amount": "At most {limit} moves at once.",
     "max_balance": "A wallet holds at most {limit}.",
     "daily_out": "At most {limit} leaves the wallet in a day; {remaining} is left.",
@@ -53,25 +53,25 @@ class Limit(NamedTuple):
         resets_at = self.resets_at and self.resets_at.isoformat().replace("+00:00", "Z")
         return {
             "name": self.name,
-            "limit": shown(self.limit),
-            "remaining": shown(self.remaining),
+            "limit": format_quantity(self.limit),
+            "remaining": format_quantity(self.remaining),
             "resets_at": resets_at,
         }
 
-    def told(self) -> str:
-        return TOLD[self.name].format(limit=shown(self.limit), remaining=shown(self.remaining))
+    def message(self) -> str:
+        return MESSAGES[self.name].format(limit=format_quantity(self.limit), remaining=format_quantity(self.remaining))
 
 
-def shown(quantity: Quantity) -> str | int:
+def format_quantity(quantity: Quantity) -> str | int:
     return show(quantity) if isinstance(quantity, Decimal) else quantity
 
 
 def exceeded(wallet: Wallet, amount: Decimal, names: tuple[str, ...]) -> Limit | None:
     """The first of these limits that the amount would break, on a wallet that is locked and counts today."""
-    return next((limit for limit in of(wallet, names) if limit.is_exceeded_by(amount)), None)
+    return next((limit for limit in limits_of(wallet, names) if limit.is_exceeded_by(amount)), None)
 
 
-def of(wallet: Wallet, names: tuple[str, ...] = NAMES) -> Iterator[Limit]:
+def limits_of(wallet: Wallet, names: tuple[str, ...] = NAMES) -> Iterator[Limit]:
     """Those of the limits that the wallet has."""
     for name in names:
         most = getattr(wallet.tier, name) if wallet.tier_id else _of_settings(name)
@@ -82,7 +82,7 @@ def of(wallet: Wallet, names: tuple[str, ...] = NAMES) -> Iterator[Limit]:
 def overview(wallet: Wallet) -> dict[str, Any]:
     """The wallet's tier, and its limits today."""
     roll(wallet, days.today())
-    return {"tier": wallet.tier and wallet.tier.name, "limits": list(of(wallet))}
+    return {"tier": wallet.tier and wallet.tier.name, "limits": list(limits_of(wallet))}
 
 
 def _of_settings(name: str) -> Quantity | None:

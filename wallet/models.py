@@ -56,7 +56,7 @@ class WalletQuerySet(models.QuerySet["Wallet"]):
         """Wallets of accounts whose username or phone number begins with `text`, or whose number ends with it."""
         return self.filter(user__in=UserProfile.objects.matching(text).values("pk"))
 
-    def one(self, pk: int) -> "Wallet":
+    def get_or_404(self, pk: int) -> "Wallet":
         """A wallet with its account. Raises Http404."""
         return get_object_or_404(self.select_related("user"), pk=pk)
 
@@ -122,7 +122,7 @@ class Wallet(FastModel):
     @cached_property
     def due(self) -> Decimal:
         """What is set aside for holds that are over, though nobody closed them yet."""
-        return Hold.objects.due().left_of(self) if self.held else Decimal(0)
+        return Hold.objects.due().remaining_of(self) if self.held else Decimal(0)
 
     @property
     def held_now(self) -> Decimal:
@@ -191,7 +191,7 @@ class Expiring(models.Model):
     """
 
     # Seconds.
-    LEAST_TIME, USUAL_TIME, MOST_TIME = 60, 7 * 24 * 3600, 30 * 24 * 3600
+    MIN_LIFETIME, DEFAULT_LIFETIME, MAX_LIFETIME = 60, 7 * 24 * 3600, 30 * 24 * 3600
     # The status that is not the end, and its wallets with what the money is to each.
     OPEN: ClassVar[str]
     SIDES: ClassVar[dict[str, str]]
@@ -222,7 +222,7 @@ class Expiring(models.Model):
     def ended_at(self) -> datetime | None:
         return self.expires_at if self.is_due(timezone.now()) else self.closed_at
 
-    def seen_by(self, user_id: int) -> Self:
+    def for_user(self, user_id: int) -> Self:
         """Itself, with what the money is to the user: OUT or IN, None for who is no side of it."""
         own = [direction for side, direction in self.SIDES.items() if getattr(self, side).user_id == user_id]
         self.direction = own[0] if own else None
@@ -230,7 +230,7 @@ class Expiring(models.Model):
 
 
 class HoldQuerySet(ExpiringQuerySet["Hold"]):
-    def left_of(self, payer: Wallet) -> Decimal:
+    def remaining_of(self, payer: Wallet) -> Decimal:
         """How much is left of those of one payer."""
         return self.filter(payer=payer).aggregate(left=LEFT)["left"] or Decimal(0)
 
@@ -290,7 +290,7 @@ class PaymentRequestQuerySet(ExpiringQuerySet["PaymentRequest"]):
         pending = self.filter(requester=requester, payer=payer, status=PaymentRequest.OPEN, expires_at__gt=now)
         return pending.order_by("expires_at")
 
-    def newest_but(self, count: int, requester: Wallet) -> "PaymentRequest | None":
+    def newest_skipping(self, count: int, requester: Wallet) -> "PaymentRequest | None":
         """The requester's newest but so many."""
         return self.filter(requester=requester).order_by("-pk")[count : count + 1].first()
 

@@ -31,7 +31,7 @@ def parse(text: str) -> Decimal:
     return Decimal(text).quantize(PAISA)
 
 
-def positive(amount: Decimal) -> None:
+def check_positive(amount: Decimal) -> None:
     """Raises ValidationError for nothing."""
     if amount <= 0:
         raise ValidationError(NOT_POSITIVE, code="not_positive")
@@ -50,15 +50,15 @@ def rupees(amount: Decimal) -> str:
     return f"{'−' if amount < 0 else ''}{sign} {THOUSANDS.sub(',', whole)}.{paise}"  # noqa: RUF001
 
 
-def of_paise(paise: int | Decimal) -> Decimal:
+def from_paise(paise: int | Decimal) -> Decimal:
     """Paise, as the database keeps them, in rupees."""
     return Decimal(paise).scaleb(-DECIMAL_PLACES)
 
 
-def in_paise(amount: Decimal) -> int:
+def to_paise(amount: Decimal) -> int:
     """Rupees as the database keeps them. Raises ValidationError where that would take more than whole paise can say."""
     paise = int(amount * PAISE) if -RUPEES_END < amount < RUPEES_END else None
-    if paise is None or of_paise(paise) != amount:
+    if paise is None or from_paise(paise) != amount:
         raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
     return paise
 
@@ -93,11 +93,11 @@ class MoneyField(models.DecimalField):
         return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
 
     def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
-        return None if value is None else of_paise(value)
+        return None if value is None else from_paise(value)
 
     def get_prep_value(self, value: Any) -> Any:
         value = models.Field.get_prep_value(self, value)
-        return value if value is None or hasattr(value, "as_sql") else in_paise(self.to_python(value))
+        return value if value is None or hasattr(value, "as_sql") else to_paise(self.to_python(value))
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         return value if prepared else self.get_prep_value(value)
@@ -134,6 +134,6 @@ class AmountFormField(forms.CharField):
         text = super().to_python(value)
         return parse(text) if text else None
 
-    def display(self, value: str) -> str:
+    def display_value(self, value: str) -> str:
         """What was filled in, as people read it."""
         return rupees(parse(value))

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 
 from lokanetra import days
-from wallet.money import of_paise, show
+from wallet.money import from_paise, show
 
 Found = list[dict[str, Any]]
 
@@ -32,12 +32,12 @@ class Proof:
         with connection.cursor() as cursor:
             cursor.execute(self.query.format(**texts), values)
             names = [column[0] for column in cursor.description or ()]
-            return [self._told(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+            return [self._format_money(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
-    def _told(self, row: dict[str, Any]) -> dict[str, Any]:
-        return row | {name: show(of_paise(row[name])) for name in self.money}
+    def _format_money(self, row: dict[str, Any]) -> dict[str, Any]:
+        return row | {name: show(from_paise(row[name])) for name in self.money}
 
-    def say(self, row: dict[str, Any]) -> str:
+    def describe(self, row: dict[str, Any]) -> str:
         return self.complaint.format(**row)
 
 

@@ -41,7 +41,7 @@ def reverse(
     if payer:
         rules.check_funds(payer, amount)
     if receiver:
-        rules.check_back(receiver, amount)
+        rules.check_refund_in(receiver, amount)
     receipt = ledger.post(request, payer, receiver, amount, receipt_for=receipt_for, reverses=original)
     return ledger.audited(receipt, request, on=original)
 
@@ -67,7 +67,7 @@ def refund(
     rules.check_owner(payer)
     amount = _checked_amount(original, amount)
     rules.check_funds(payer, amount)
-    rules.check_refundee(receiver, amount)
+    rules.check_refund_recipient(receiver, amount)
     return ledger.post(request, payer, receiver, amount, receipt_for=payer, reverses=original)
 
 

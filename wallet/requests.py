@@ -27,13 +27,13 @@ def ask(
     to: str,
     amount: Decimal,
     remarks: str = "",
-    expires_in: int = PaymentRequest.USUAL_TIME,
+    expires_in: int = PaymentRequest.DEFAULT_LIFETIME,
     **call: Any,
 ) -> PaymentRequest:
     """Ask the account of the E.164 number ``to`` to pay ``amount`` (rupees) to the user, within so many seconds.
 
-    Of one requester at most `rules.MOST_OPEN` to one payer are open, and `REQUESTS_PER_DAY` are made in a day, also
-    when they come at once. Repeating the key returns the request as it is now. For `call` see `Request`.
+    At most `rules.MAX_OPEN_REQUESTS` from one requester to one payer are open, and at most `REQUESTS_PER_DAY` are made
+    in a day, also by parallel calls. Repeating the key returns the request as it is now. For `call` see `Request`.
 
     Raises SelfTransfer, RecipientNotFound, PayerUnavailable, WalletFrozen, LimitExceeded, TooManyRequests, KeyReused,
     TokenNotValid.
@@ -41,12 +41,12 @@ def ask(
     request = Request(user_id, "ASK", amount, remarks, to=to, expires_in=expires_in, **call)
     requester, payer = ledger.lock_pair(request)
     if first := ledger.replay_request(request):
-        return first.seen_by(user_id)
-    payer = rules.check_asked(requester, payer, amount)
+        return first.for_user(user_id)
+    payer = rules.check_request(requester, payer, amount)
     now = ledger.clock.now()
     rules.check_open_requests(requester, payer, now)
     rules.check_requests_today(requester, now)
-    return ledger.ask(request, requester, payer, amount, at=now, expires_in=expires_in).seen_by(user_id)
+    return ledger.ask(request, requester, payer, amount, at=now, expires_in=expires_in).for_user(user_id)
 
 
 @all_or_nothing
@@ -125,6 +125,6 @@ def _pending_now(request_id: int) -> tuple[PaymentRequest, datetime]:
 def _close(request: Request, request_id: int, own: int, status: PaymentRequest.Status) -> PaymentRequest:
     ledger.lock_wallet(own)
     if first := ledger.replay_request(request):
-        return first.seen_by(request.user_id)
+        return first.for_user(request.user_id)
     asked, now = _pending_now(request_id)
-    return ledger.close(request, asked, status, now).seen_by(request.user_id)
+    return ledger.close(request, asked, status, now).for_user(request.user_id)

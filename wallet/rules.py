@@ -16,7 +16,7 @@ from wallet.models import Hold, PaymentRequest, Wallet
 from wallet.money import show
 
 # Requests from one requester to one payer: more would be a nuisance.
-MOST_OPEN = 20
+MAX_OPEN_REQUESTS = 20
 
 
 def check_token(wallet: Wallet, token_version: int | None) -> None:
@@ -84,7 +84,7 @@ def check_at_once(wallet: Wallet, amount: Decimal) -> None:
     _refuse(limits.exceeded(wallet, amount, ("max_amount",)))
 
 
-def check_back(wallet: Wallet, amount: Decimal) -> None:
+def check_refund_in(wallet: Wallet, amount: Decimal) -> None:
     """That so much may come back. No tier refuses that."""
     if not wallet.tier_id:
         check_in(wallet, amount)
@@ -96,10 +96,10 @@ def check_recipient(wallet: Wallet, amount: Decimal) -> None:
         raise exceptions.RecipientUnavailable
 
 
-def check_refundee(wallet: Wallet, amount: Decimal) -> None:
+def check_refund_recipient(wallet: Wallet, amount: Decimal) -> None:
     """The same for what comes back to who paid."""
     try:
-        check_back(wallet, amount)
+        check_refund_in(wallet, amount)
     except exceptions.LimitExceeded:
         raise exceptions.RecipientUnavailable from None
     if wallet.is_frozen or not wallet.user.is_active:
@@ -108,7 +108,7 @@ def check_refundee(wallet: Wallet, amount: Decimal) -> None:
 
 def _refuse(broken: limits.Limit | None) -> None:
     if broken:
-        raise exceptions.LimitExceeded(broken.told(), broken.data())
+        raise exceptions.LimitExceeded(broken.message(), broken.data())
 
 
 def check_payer(wallet: Wallet) -> None:
@@ -122,7 +122,7 @@ def check_open(hold: Hold, now: datetime) -> None:
         raise exceptions.HoldClosed
 
 
-def check_asked(requester: Wallet, payer: Wallet | None, amount: Decimal) -> Wallet:
+def check_request(requester: Wallet, payer: Wallet | None, amount: Decimal) -> Wallet:
     """That the caller may ask the payer for so much, who is given back. Whether he can pay it shows when he does."""
     check_owner(requester)
     if payer is None:
@@ -136,16 +136,18 @@ def check_asked(requester: Wallet, payer: Wallet | None, amount: Decimal) -> Wal
 
 def check_open_requests(requester: Wallet, payer: Wallet, now: datetime) -> None:
     """That there is room for one more between the two."""
-    ends = PaymentRequest.objects.open_between(requester, payer, now).values_list("expires_at", flat=True)[:MOST_OPEN]
-    if len(ends) == MOST_OPEN:
-        told = f"{MOST_OPEN} requests to this payer are open."
+    ends = PaymentRequest.objects.open_between(requester, payer, now).values_list("expires_at", flat=True)[
+        :MAX_OPEN_REQUESTS
+    ]
+    if len(ends) == MAX_OPEN_REQUESTS:
+        told = f"{MAX_OPEN_REQUESTS} requests to this payer are open."
         raise TooManyRequests((ends[0] - now).total_seconds(), told)
 
 
 def check_requests_today(requester: Wallet, now: datetime) -> None:
     """That the requester may ask once more today."""
     most, today = settings.REQUESTS_PER_DAY, days.day_of(now)
-    last = PaymentRequest.objects.newest_but(most - 1, requester) if most else None
+    last = PaymentRequest.objects.newest_skipping(most - 1, requester) if most else None
     if last and days.day_of(last.created_at) >= today:
         told = f"These were {most} requests for money today."
         raise TooManyRequests((days.start_of(days.next_day(today)) - now).total_seconds(), told)

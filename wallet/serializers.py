@@ -9,7 +9,7 @@ from lokanetra.parsers import Past, Text, TrueOrFalse, UTCDateTimeField, WholeNu
 from lokanetra.texts import lines
 from transactions.models import Transaction
 from users.serializers import PhoneField
-from wallet.limits import NAMES, shown
+from wallet.limits import NAMES, format_quantity
 from wallet.models import Hold, PaymentRequest, Tier, Wallet
 from wallet.money import AmountField
 
@@ -30,15 +30,18 @@ class TransferSerializer(PaymentSerializer):
 
 class HoldRequestSerializer(TransferSerializer):
     expires_in = WholeNumber(
-        min_value=Hold.LEAST_TIME, max_value=Hold.MOST_TIME, required=False, help_text="Seconds; a week by default."
+        min_value=Hold.MIN_LIFETIME,
+        max_value=Hold.MAX_LIFETIME,
+        required=False,
+        help_text="Seconds; a week by default.",
     )
 
 
 class AskSerializer(PaymentSerializer):
     from_phone_number = PhoneField(source="to", help_text="Whose wallet is to pay.")
     expires_in = WholeNumber(
-        min_value=PaymentRequest.LEAST_TIME,
-        max_value=PaymentRequest.MOST_TIME,
+        min_value=PaymentRequest.MIN_LIFETIME,
+        max_value=PaymentRequest.MAX_LIFETIME,
         required=False,
         help_text="Seconds; a week by default.",
     )
@@ -168,7 +171,7 @@ class QuantityField(serializers.Field):
     swagger = {"x-oneOf": [{"type": "string", "pattern": AmountField.pattern}, {"type": "integer"}]}
 
     def to_representation(self, value: Any) -> str | int:
-        return shown(value)
+        return format_quantity(value)
 
 
 class LimitSerializer(serializers.Serializer):

@@ -67,7 +67,7 @@ http.createServer((request, response) => {
 MAKE = """
 from transactions import events, webhooks
 from users import accounts
-boss = accounts.holder("+919810000001") or accounts.create(phone_number="+919810000001", is_superuser=True)
+boss = accounts.account_with_phone("+919810000001") or accounts.create(phone_number="+919810000001", is_superuser=True)
 events.number()
 for url in {urls!r}:
     webhook = webhooks.create(by=boss.pk, url=url, types=["transaction.created"])

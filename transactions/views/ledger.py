@@ -23,7 +23,7 @@ from transactions.statement_files import FILES
 from transactions.statements import StatementPages
 from users.permissions import Authenticated, IsStaff
 from wallet import ledger, refunds
-from wallet.exceptions import GIVING_BACK, NotThePayee, OwnWallet, RecipientUnavailable
+from wallet.exceptions import REFUND_ERRORS, NotThePayee, OwnWallet, RecipientUnavailable
 from wallet.permissions import MayAdjust
 from wallet.serializers import ReceiptSerializer, RefundSerializer, ReversalSerializer
 
@@ -94,7 +94,7 @@ class TransactionViewSet(Endpoints):
         gives=ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[*GIVING_BACK, OwnWallet],
+        errors=[*REFUND_ERRORS, OwnWallet],
     )
     def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> ledger.Receipt:
         """Undo a transaction, or a part of it, by a new one with its sides swapped.
@@ -109,7 +109,7 @@ class TransactionViewSet(Endpoints):
         takes=RefundSerializer,
         gives=ReceiptSerializer,
         money=True,
-        errors=[*GIVING_BACK, RecipientUnavailable, NotThePayee],
+        errors=[*REFUND_ERRORS, RecipientUnavailable, NotThePayee],
     )
     def refund(self, request: Authenticated, pk: str, **refund: Any) -> ledger.Receipt:
         """Give back a transfer that one received, or a part of it.

@@ -447,16 +447,16 @@ def test_a_caller_fails_twenty_times_an_hour(settings, clock, caps):
 
 
 def test_what_is_given_back_twice_counts_for_nothing_and_not_for_less():
-    taken = limits.take([(otp.SENT, "all")])
+    taken = limits.consume([(otp.SENT, "all")])
     for _ in range(2):
-        limits.give_back(taken)
+        limits.restore(taken)
     assert Counter.objects.get().count == 0
 
 
 def test_what_one_limit_refuses_counts_towards_none():
     most = limits.Limit("most", 0, otp.DAY)
     with pytest.raises(TooManyRequests):
-        limits.take([(otp.SENT, "all"), (most, "all")])
+        limits.consume([(otp.SENT, "all"), (most, "all")])
     assert limits.hits(otp.SENT, "all") == limits.hits(most, "all") == 0
 
 
@@ -594,13 +594,13 @@ def gone(name: str) -> bool:
 
 
 def test_more_messages_than_the_gateway_may_keep_waiting_are_refused_at_once(gateway, caplog):
-    taken = [sms.being_sent.acquire(blocking=False) for _ in range(sms.MOST_AT_ONCE)]
+    taken = [sms.in_flight.acquire(blocking=False) for _ in range(sms.MAX_IN_FLIGHT)]
     begun = time.monotonic()
     assert outcome(send()) == UNAVAILABLE
     assert time.monotonic() - begun < 1
-    assert f"has {sms.MOST_AT_ONCE} messages to take already" in caplog.text
+    assert f"has {sms.MAX_IN_FLIGHT} messages to take already" in caplog.text
     for _ in taken:
-        sms.being_sent.release()
+        sms.in_flight.release()
     assert send().status_code == 201
     assert len(gateway.received) == 1
 

@@ -12,7 +12,7 @@ from lokanetra import days
 from lokanetra.actions import ActionForm, action_page, current_account, visible_or_404
 from lokanetra.admin import MomentRangeFilter, change_page, link_to, short_time
 from wallet import limits, payments, status
-from wallet.console import MoneyAdmin, history_of, money, owner_link, tables
+from wallet.console import MoneyAdmin, history_url, money, owner_link, tables
 from wallet.filters import AmountRangeFilter
 from wallet.forms import AdjustmentForm, TierChoiceForm
 from wallet.models import Wallet
@@ -89,7 +89,7 @@ class WalletAdmin(MoneyAdmin):
 
     @display(description="transactions")
     def transactions(self, wallet: Wallet) -> str:
-        return link_to(history_of(wallet), "show")
+        return link_to(history_url(wallet), "show")
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         wallet = self.get_object(request, object_id)

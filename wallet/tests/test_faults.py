@@ -181,7 +181,7 @@ WHY = {
     "lock_timeout": conflict(CONFLICTS[1]),
     "serialization": conflict(CONFLICTS[2]),
 }
-WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.InTheWay()}
+WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.Conflict()}
 
 
 @pytest.fixture

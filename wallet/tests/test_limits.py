@@ -108,7 +108,7 @@ def test_two_clocks_that_disagree_about_the_day_cost_a_try_and_no_payment(asha, 
     write = books.write
     monkeypatch.setattr(books, "write", lambda *told: (tries.append(1), write(*told)))
     with at(MIDNIGHT):
-        monkeypatch.setattr(ledger.clock, "ahead", -timedelta(minutes=1))
+        monkeypatch.setattr(ledger.clock, "offset", -timedelta(minutes=1))
         payments.debit(user_id=asha.pk, amount=Decimal(1))
         assert len(tries) == 2
         payments.debit(user_id=asha.pk, amount=Decimal(1))

@@ -27,7 +27,7 @@ class HoldViewSet(Endpoints):
         status=201,
         money=True,
         account_checked_in_service=True,
-        errors=exceptions.PAYING_SOMEBODY,
+        errors=exceptions.TRANSFER_ERRORS,
     )
     def create(self, request: Authenticated, **hold: Any) -> Hold:
         """Set money aside for another phone number.
@@ -53,7 +53,7 @@ class HoldViewSet(Endpoints):
             exceptions.OwnWallet,
             exceptions.HoldClosed,
             exceptions.PayerUnavailable,
-            *exceptions.PAYING,
+            *exceptions.PAYMENT_ERRORS,
         ],
     )
     def capture(self, request: Authenticated, pk: str, **capture: Any) -> ledger.Receipt:
@@ -62,7 +62,7 @@ class HoldViewSet(Endpoints):
         For the payee, and for staff with the right to adjust wallets. What remains after a part is the payer's to spend
         again, unless `final` is false. `balance` is the payee's.
         """
-        as_staff = MayAdjust.is_of(request.user)
+        as_staff = MayAdjust.is_granted_to(request.user)
         return holds.capture(user_id=request.user.pk, hold_id=int(pk), as_staff=as_staff, **capture)
 
     @action(detail=True, methods=["post"])
@@ -84,5 +84,5 @@ class HoldViewSet(Endpoints):
         For the payee, who was promised it, and for staff with the right to adjust wallets. The payer waits until the
         hold expires.
         """
-        as_staff = MayAdjust.is_of(request.user)
+        as_staff = MayAdjust.is_granted_to(request.user)
         return holds.void(user_id=request.user.pk, hold_id=int(pk), as_staff=as_staff, **call)

@@ -33,7 +33,7 @@ class PaymentRequestViewSet(Endpoints):
             exceptions.SelfTransfer,
             exceptions.RecipientNotFound,
             exceptions.PayerUnavailable,
-            *exceptions.PAYING,
+            *exceptions.PAYMENT_ERRORS,
         ],
     )
     def create(self, request: Authenticated, **ask: Any) -> PaymentRequest:
@@ -58,7 +58,7 @@ class PaymentRequestViewSet(Endpoints):
             exceptions.RequestClosed,
             exceptions.InsufficientFunds,
             exceptions.RecipientUnavailable,
-            *exceptions.PAYING,
+            *exceptions.PAYMENT_ERRORS,
         ],
     )
     def pay(self, request: Authenticated, pk: str, **call: Any) -> ledger.Receipt:

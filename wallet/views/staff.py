@@ -54,7 +54,7 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[exceptions.OwnWallet, *exceptions.PAYING],
+        errors=[exceptions.OwnWallet, *exceptions.PAYMENT_ERRORS],
     )
     def credit(self, request: Authenticated, pk: str, **payment: Any) -> ledger.Receipt:
         """Put money into a wallet: how it enters in production."""
@@ -66,7 +66,7 @@ class WalletAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[exceptions.InsufficientFunds, exceptions.OwnWallet, *exceptions.PAYING],
+        errors=[exceptions.InsufficientFunds, exceptions.OwnWallet, *exceptions.PAYMENT_ERRORS],
     )
     def debit(self, request: Authenticated, pk: str, **payment: Any) -> ledger.Receipt:
         """Take money out of a wallet: how it leaves in production."""
@@ -93,7 +93,7 @@ class WalletAdminViewSet(Endpoints):
     @endpoint(query=serializers.AtSerializer, gives=serializers.BalanceAtSerializer, allow=IsStaff)
     def balance(self, request: Authenticated, pk: str, at: datetime | None = None) -> Wallet | PastBalance:
         """Show the balance of a wallet, now or at a moment of the past."""
-        return statements.balance(Wallet.objects.one(int(pk)), at)
+        return statements.balance(Wallet.objects.get_or_404(int(pk)), at)
 
     @action(detail=True)
     @endpoint(
@@ -108,7 +108,7 @@ class WalletAdminViewSet(Endpoints):
 
         As its owner is shown it. Who takes it as a file is logged.
         """
-        return statements.statement(Wallet.objects.one(int(pk)), **period)
+        return statements.statement(Wallet.objects.get_or_404(int(pk)), **period)
 
 
 class PhoneAdminViewSet(Endpoints):
@@ -120,7 +120,7 @@ class PhoneAdminViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         allow=MayAdjust,
-        errors=[exceptions.OwnWallet, exceptions.RecipientNotFound, *exceptions.PAYING],
+        errors=[exceptions.OwnWallet, exceptions.RecipientNotFound, *exceptions.PAYMENT_ERRORS],
     )
     def credit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Put money into the wallet of a phone number."""
@@ -136,7 +136,7 @@ class PhoneAdminViewSet(Endpoints):
             exceptions.InsufficientFunds,
             exceptions.OwnWallet,
             exceptions.RecipientNotFound,
-            *exceptions.PAYING,
+            *exceptions.PAYMENT_ERRORS,
         ],
     )
     def debit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:

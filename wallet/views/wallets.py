@@ -36,7 +36,7 @@ class WalletViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         account_checked_in_service=True,
-        errors=[exceptions.SelfCreditDisabled, *exceptions.PAYING],
+        errors=[exceptions.SelfCreditDisabled, *exceptions.PAYMENT_ERRORS],
     )
     def credit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Put money into one's own wallet.
@@ -52,7 +52,7 @@ class WalletViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         account_checked_in_service=True,
-        errors=[exceptions.InsufficientFunds, *exceptions.PAYING],
+        errors=[exceptions.InsufficientFunds, *exceptions.PAYMENT_ERRORS],
     )
     def debit(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Take money out of one's own wallet."""
@@ -64,7 +64,7 @@ class WalletViewSet(Endpoints):
         gives=serializers.ReceiptSerializer,
         money=True,
         account_checked_in_service=True,
-        errors=exceptions.PAYING_SOMEBODY,
+        errors=exceptions.TRANSFER_ERRORS,
     )
     def transfer(self, request: Authenticated, **payment: Any) -> ledger.Receipt:
         """Send money to the wallet of another phone number."""

@@ -16,7 +16,7 @@ from transactions import volumes
 from transactions.deliveries import IDLE_SECONDS, Dispatcher
 from transactions.management.commands.prune import prune
 from wallet.management.commands import expire_holds, expire_requests
-from wallet.management.commands.check_ledger import check, remember
+from wallet.management.commands.check_ledger import check, save_result
 from wallet.models import Hold, LedgerCheck, PaymentRequest
 
 logger = logging.getLogger("lokanetra.work")
@@ -90,7 +90,7 @@ def is_check_due() -> bool:
 
 def check_books() -> str:
     report = check()
-    remember(report)
+    save_result(report)
     complaints = report.complaints()
     for complaint in complaints[:MOST_COMPLAINTS]:
         logger.error("the books do not agree: %s", complaint)

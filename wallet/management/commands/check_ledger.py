@@ -57,7 +57,7 @@ class Report:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        said = [proof.say(row) for proof, name in PROOFS for row in getattr(self, name)]
+        said = [proof.describe(row) for proof, name in PROOFS for row in getattr(self, name)]
         said += [f"user {username} has no wallet" for username in self.users_without_wallet]
         if self.credits_minus_debits != self.sum_of_balances:
             said.append(
@@ -185,7 +185,7 @@ def _sum(rows: Any, name: str) -> Decimal:
     return rows.aggregate(total=Sum(name))["total"] or Decimal(0)
 
 
-def remember(report: Report) -> None:
+def save_result(report: Report) -> None:
     """For the front page of the console, and so that a night is checked once."""
     found = LedgerCheck(ended_at=timezone.now(), wallets=report.wallets, complaints=len(report.complaints()))
     found.save()
@@ -209,14 +209,14 @@ class Command(BaseCommand):
             agree = verb(report.wallets, "agrees", "agree")
             self.stdout.write(self.style.SUCCESS(f"{how_many(report.wallets, 'wallet')} {agree} with the ledger."))
         if options["wallet"] is None and options["since"] is None:
-            self._remember(report)
+            self._save_result(report)
         if not report.ok:
             raise CommandError("The books do not agree:\n" + "\n".join(report.complaints()))
 
-    def _remember(self, report: Report) -> None:
+    def _save_result(self, report: Report) -> None:
         """If it can be: a copy that is only read can be checked too."""
         try:
-            remember(report)
+            save_result(report)
         except DatabaseError as fault:
             self.stderr.write(f"The result could not be stored for the console: {fault}")
 

@@ -23,7 +23,7 @@ from users import phones
 from users.models import UserProfile
 from wallet import limits
 from wallet.models import Hold, Wallet
-from wallet.money import in_paise, of_paise
+from wallet.money import from_paise, to_paise
 
 BATCH = 5_000
 COUNTED = ("day", "out_day", "count_day", "out_month", "in_month")
@@ -80,8 +80,8 @@ class Town:
         self.now = timezone.now()
         self.today = days.day_of(self.now)
         self.start = self.now - timedelta(days=span)
-        self.most = in_paise(settings.WALLET_MAX_BALANCE)
-        self.most_at_once = in_paise(settings.WALLET_MAX_AMOUNT)
+        self.most = to_paise(settings.WALLET_MAX_BALANCE)
+        self.most_at_once = to_paise(settings.WALLET_MAX_AMOUNT)
         users = UserProfile.objects.bulk_create(self._people(people), BATCH)
         self.wallets = Wallet.objects.bulk_create([Wallet(user=user) for user in users], BATCH)
         self.balances = [0] * people
@@ -97,7 +97,7 @@ class Town:
                     bar.update(len(rows))
                     rows = []
         for wallet, paise in zip(self.wallets, self.balances, strict=True):
-            wallet.balance, wallet.created_at = of_paise(paise), self.start
+            wallet.balance, wallet.created_at = from_paise(paise), self.start
         self._set_aside()
         Wallet.objects.bulk_update(self.wallets, ["balance", "created_at", "held", *COUNTED], batch_size=500)
 
@@ -131,7 +131,7 @@ class Town:
         for payer in range(0, len(self.wallets), ONE_HOLD_IN):
             remarks, paise = self._purpose(TRANSFER)
             if paise <= self.balances[payer]:
-                self.wallets[payer].held = of_paise(paise)
+                self.wallets[payer].held = from_paise(paise)
                 rows.append(self._hold(payer, paise, remarks))
         Hold.objects.bulk_create(rows, BATCH)
 
@@ -139,7 +139,7 @@ class Town:
         return Hold(
             payer=self.wallets[payer],
             payee=self.wallets[(payer + 1) % len(self.wallets)],
-            amount=of_paise(paise),
+            amount=from_paise(paise),
             remarks=remarks,
             created_at=self.now,
             expires_at=self.now + timedelta(hours=self.random.randint(24, 24 * 20)),
@@ -184,13 +184,13 @@ class Town:
     def _row(
         self, kind: str, payer: int | None, receiver: int | None, paise: int, remarks: str, moment: datetime
     ) -> Transaction:
-        row = Transaction(transaction_type=kind, amount=of_paise(paise), remarks=remarks, timestamp=moment)
+        row = Transaction(transaction_type=kind, amount=from_paise(paise), remarks=remarks, timestamp=moment)
         if payer is not None:
             self.balances[payer] -= paise
-            row.sender, row.sender_balance = self.wallets[payer], of_paise(self.balances[payer])
+            row.sender, row.sender_balance = self.wallets[payer], from_paise(self.balances[payer])
         if receiver is not None:
             self.balances[receiver] += paise
-            row.receiver, row.receiver_balance = self.wallets[receiver], of_paise(self.balances[receiver])
+            row.receiver, row.receiver_balance = self.wallets[receiver], from_paise(self.balances[receiver])
         self._count(row)
         row.initiated_by = (row.sender or self.wallets[receiver or 0]).user
         return row
