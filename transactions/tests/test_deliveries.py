@@ -256,7 +256,7 @@ def test_a_round_that_finds_no_database_forgets_nothing_that_was_sent(webhook, s
     with monkeypatch.context() as away:
         away.setattr(deliveries, "record_answers", lambda done: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            while dispatcher.round():
+            while dispatcher.step():
                 pass
     assert Delivery.objects.get().status == "PENDING"
     dispatcher.finish()
@@ -299,7 +299,7 @@ def test_one_that_hangs_keeps_no_other_waiting(webhook, shop, asha, boss):
         dispatcher = Dispatcher()
         began = time.monotonic()
         while len(shop.requests) < 20:
-            dispatcher.round()
+            dispatcher.step()
             assert time.monotonic() - began < 5
         over.set()
         dispatcher.finish()

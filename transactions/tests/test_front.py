@@ -211,7 +211,7 @@ def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "31.3.2026", ""])
 def test_a_day_that_is_none_is_refused(db, day):
     if day:
-        with pytest.raises(CommandError, match="is no day"):
+        with pytest.raises(CommandError, match="is not a day"):
             call_command("close_days", since=day)
     else:
         call_command("close_days", since=day)
@@ -234,7 +234,7 @@ def test_the_front_page_says_when_no_worker_sends_events_and_when_a_webhook_was_
     Webhook.objects.create(url="https://shop.example/", types=[], secret="whsec_", switched_off_at=timezone.now())
     page = client.get("/admin/").content.decode()
     assert said not in page
-    assert "1 webhook took nothing for days and is switched off." in page
+    assert "1 webhook accepted nothing for days and is switched off." in page
 
 
 def test_it_tells_how_the_books_are(console, boss, clock, asha):
