@@ -141,7 +141,7 @@ class CSV:
                 yield csv_text(batch)
             logger.info("user %s was sent %s rows", user_id, count)
         except GeneratorExit:
-            logger.info("user %s went away after %s rows", user_id, count)
+            logger.info("user %s disconnected after %s rows", user_id, count)
             raise
         except Exception as fault:  # after any exception the file must not look complete
             log = logger.info if isinstance(fault, Stalled) else logger.exception

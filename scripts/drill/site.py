@@ -34,7 +34,7 @@ LEDGER = """
     WHERE remarks LIKE 'drill-%'
 """
 BALANCES = """
-    SELECT phone_number, balance FROM wallet_wallet JOIN users_userprofile AS owner ON owner.id = user_id
+    SELECT phone_number, balance FROM wallet_wallet JOIN users_userprofile AS account ON account.id = user_id
     WHERE NOT is_staff
 """
 

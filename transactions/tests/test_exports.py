@@ -513,10 +513,10 @@ def test_it_is_streamed_and_delays_nobody(live, token, download):
 
 
 def test_a_client_that_goes_away_ends_the_work(live, token, download):
-    before = ends(live, "went away after")
+    before = ends(live, "disconnected after")
     download.getresponse().readline()
     download.close()
-    wait_for(lambda: ends(live, "went away after") == before + 1)
+    wait_for(lambda: ends(live, "disconnected after") == before + 1)
     assert live.balance(token) == f"{LONG}.00"
 
 

@@ -446,8 +446,8 @@ def test_a_pdf_releases_its_slot_while_it_is_drawn(asha, as_user, monkeypatch):
             held.append("back")
 
     monkeypatch.setattr(statement_files, "released", Watched)
-    add, finished = statement_pdf.Drawing.add, statement_pdf.Drawing.finished
+    add, finish = statement_pdf.Drawing.add, statement_pdf.Drawing.finish
     monkeypatch.setattr(statement_pdf.Drawing, "add", lambda self, rows: held.append("draws") or add(self, rows))
-    monkeypatch.setattr(statement_pdf.Drawing, "finished", lambda self: held.append("draws") or finished(self))
+    monkeypatch.setattr(statement_pdf.Drawing, "finish", lambda self: held.append("draws") or finish(self))
     pdf(as_user(asha), start_date="2026-01-01", end_date="2026-02-01")
     assert held == 2 * ["left", "draws", "back"]

@@ -121,7 +121,7 @@ def test_a_test_is_sent_and_all_that_failed_are_retried(console, webhook):
 
 
 def test_the_list_shows_the_state_of_each_and_capped_counts(console, webhook, monkeypatch):
-    monkeypatch.setattr("transactions.admin.webhooks.MOST", 2)
+    monkeypatch.setattr("transactions.admin.webhooks.MAX_COUNT", 2)
     rows(webhook, "FAILED", 3), rows(webhook, "PENDING", 2)
     Webhook.objects.update(failing_since=timezone.now())
     page = console.get(LIST).content.decode()
