@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives accounts their phone numbers, so that they can log in with one-time passwords; the first superuser above all.
+# Assigns phone numbers to accounts, such as the first superuser, so that they can log in with one-time passwords.
 set -euo pipefail
 
 usage() {
@@ -9,11 +9,11 @@ Usage: scripts/assign_phone.sh USERNAME PHONE
        scripts/assign_phone.sh                    (on a terminal: asks for each account that has no phone)
 
 PHONE is a mobile number in any usual spelling, such as 9000000001 or +919000000001. A number that is not
-valid or belongs to another account is refused, and the exit status is not 0. Logins of a changed account end.
+valid or belongs to another account is refused, and the exit status is not 0. All logins of a changed account end.
 
   --file FILE   CSV in UTF-8 with the header username,phone_number. All rows are assigned or none; every bad
                 row is named with its line. Two accounts may swap their numbers.
-  --dry-run     says what would change, and changes nothing
+  --dry-run     prints what would change, and changes nothing
 
 It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
 TEXT
@@ -26,7 +26,7 @@ for argument in "$@"; do
     esac
 done
 
-# A file is meant from where the caller is, not from the project's folder.
+# A relative file is relative to the caller's folder, not to the project's.
 arguments=() previous=
 for argument in "$@"; do
     if [ "$previous" = --file ] && [ "${argument#/}" = "$argument" ]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves what happens to money when machines fail: the product on a PostgreSQL cluster, under load, with one fault after the other.
+# Checks payments while machines fail: the product on a PostgreSQL cluster, under load, with one fault after the other.
 set -euo pipefail
 
 usage() {
@@ -7,29 +7,29 @@ usage() {
 Usage: scripts/drill.sh [OPTIONS]
 
 Starts etcd, three PostgreSQL nodes under Patroni, each in a network namespace of its own, Redis, two production servers,
-the worker, and clients that pay with idempotency keys and write down what is acknowledged. Then it lets one thing after
-the other fail, holds the ledger against what was acknowledged, prints a table (Markdown), and removes all of it again.
-A promise that is broken ends it with status 1: nothing acknowledged is lost or done twice; payments go on within 15 s,
-or 27 s where a machine goes silent or is gone; /healthz answers within 2 s. All scenarios take about six minutes.
+the worker, and clients that pay with idempotency keys and record what is acknowledged. Then it causes one fault after
+the other, compares the ledger with what was acknowledged, prints a table (Markdown), and removes everything again.
+If a promise is broken it exits with status 1: nothing acknowledged is lost or done twice; payments go on within 15 s, or
+27 s where a machine goes silent or is gone; /healthz answers within 2 s. All scenarios take about six minutes.
 
-It needs Linux, root, and etcd, redis-server and iproute2 from the system. Patroni it installs itself into .drill, a
-virtual environment of its own; the rest runs in the active virtual environment, else .venv, else python3 on PATH.
+It needs Linux, root, and etcd, redis-server and iproute2 from the system. It installs Patroni into .drill, a virtual
+environment of its own; the rest runs in the active virtual environment, else .venv, else python3 on PATH.
 
   --only NAME,...  some of: kill postgres lost hang partition standby switchover server rolling etcd redis
-  --json FILE      write the result as JSON too
-  --logs FOLDER    keep the logs of all that ran
+  --json FILE      also write the result as JSON
+  --logs FOLDER    keep all logs
   --help
 
-  kill        SIGKILL to the primary's PostgreSQL and Patroni, which is started again after a second; three times
+  kill        SIGKILL to the primary's PostgreSQL and Patroni, which is restarted after a second; three times
   postgres    SIGKILL to the primary's PostgreSQL alone
-  lost        the primary's link is cut, SIGKILL to its PostgreSQL and Patroni, and nobody starts them again
-  hang        SIGSTOP to the primary's PostgreSQL and Patroni, which go on later
-  partition   the primary's link is cut, and later mended
-  standby     the link of a standby is cut, and later mended
+  lost        the primary's link is cut, SIGKILL to its PostgreSQL and Patroni, and nothing restarts them
+  hang        SIGSTOP to the primary's PostgreSQL and Patroni, which continue later
+  partition   the primary's link is cut, and later restored
+  standby     the link of a standby is cut, and later restored
   switchover  planned, by patronictl
   server      SIGKILL to one of the two servers
   rolling     SIGTERM to one server after the other, each started again
-  etcd        SIGSTOP to etcd, which goes on after 25 seconds
+  etcd        SIGSTOP to etcd, which continues after 25 seconds
   redis       Redis is stopped, and started again after five seconds
 TEXT
 }

@@ -1,10 +1,10 @@
-"""Makes one small change after the other to the modules that guard money and logins, and tells which no test notices.
+"""Mutation tests: makes small changes to the modules that guard money and logins, and lists those that no test notices.
 
-Copies of the tree are changed, never the tree. A change that cannot matter stands in `mutate.toml`, with the reason.
-What is read by people or by the type checker is left alone: texts, annotations and assertions.
+Only copies of the tree are changed. Equivalent changes are listed in `mutate.toml` with the reason. Texts, annotations
+and assertions are not changed.
 
-mutmut passes over decorated functions, which all services are; cosmic-ray drops no statement, argument or call of a
-chain, which is how a rule is lost. So the changes are made here.
+mutmut skips decorated functions, which all services are; cosmic-ray does not remove statements, arguments or calls of a
+chain, which is how a rule gets lost. So this script makes the changes itself.
 """
 
 import ast
@@ -29,13 +29,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-EQUAL = ROOT / "scripts/mutate.toml"
-LEAST_SCORE = 95  # per cent
+EQUIVALENT = ROOT / "scripts/mutate.toml"
+MIN_SCORE = 95  # per cent
 JOBS = os.cpu_count() or 1
-SUMMARY = "Makes small changes to the modules that guard money and logins, and tells which no test notices."
-LEFT_OUT = (".git", ".venv", ".drill", ".static", ".hypothesis", ".*_cache", "__pycache__", "*.sqlite3*")
+SUMMARY = "Makes small changes to the modules that guard money and logins, and lists those that no test notices."
+IGNORED = (".git", ".venv", ".drill", ".static", ".hypothesis", ".*_cache", "__pycache__", "*.sqlite3*")
 
-# What is run for each module, the quickest first: most changes are noticed at once.
+# The tests of each module, the fastest first: most changes are noticed at once.
 NAMES = "transfer credit_and_debit holds limits refunds reversal requests idempotency by_phone own_wallet races times"
 WALLET = [f"wallet/tests/test_{name}.py" for name in f"{NAMES} console_actions expire_holds faults".split()]
 TESTS = {f"wallet/{name}.py": WALLET for name in ("ledger", "rules")}
@@ -52,11 +52,11 @@ PAIRS: list[tuple[type, type]] = [
     (ast.In, ast.NotIn),
 ]
 PAIRS += [(ast.Add, ast.Sub), (ast.Mult, ast.FloorDiv), (ast.BitOr, ast.BitAnd)]
-OTHER: dict[type, type] = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])} | {ast.Pow: ast.Mult}
+OPPOSITE: dict[type, type] = {old: new for pair in PAIRS for old, new in (pair, pair[::-1])} | {ast.Pow: ast.Mult}
 
 
 class Mutant(NamedTuple):
-    """A changed module. `within` is the function or class of the change."""
+    """A changed module. `within` is the function or class that is changed."""
 
     module: str
     within: str
@@ -85,14 +85,14 @@ def _mutant(module: str, within: str, raw: bytes, start: int, end: int, new: str
 
 
 def _edits(node: Any, raw: bytes, starts: list[int]) -> Iterator[tuple[int, int, str]]:
-    """From which byte to which, and what stands there instead."""
+    """Edits as start byte, end byte and replacement."""
 
-    def span(of: Any) -> tuple[int, int]:
-        return starts[of.lineno - 1] + of.col_offset, starts[of.end_lineno - 1] + of.end_col_offset
+    def span(part: Any) -> tuple[int, int]:
+        return starts[part.lineno - 1] + part.col_offset, starts[part.end_lineno - 1] + part.end_col_offset
 
     if isinstance(node, (ast.Assert, ast.JoinedStr)):
         return
-    yield from ((*span(node), new) for new in _replaced(node))
+    yield from ((*span(node), new) for new in _replacements(node))
     for decorator in getattr(node, "decorator_list", []):
         yield span(decorator)[0] - 1, span(decorator)[1], ""
     for keyword in getattr(node, "keywords", []):
@@ -108,19 +108,19 @@ def _edits(node: Any, raw: bytes, starts: list[int]) -> Iterator[tuple[int, int,
                 yield from _edits(child, raw, starts)
 
 
-def _replaced(node: ast.AST) -> Iterator[str]:
-    """What stands in the place of a node."""
+def _replacements(node: ast.AST) -> Iterator[str]:
+    """The replacements for a whole node."""
     match node:
         case ast.Compare(ops=[op]):
-            yield ast.unparse(ast.Compare(node.left, [OTHER[type(op)]()], node.comparators))
+            yield ast.unparse(ast.Compare(node.left, [OPPOSITE[type(op)]()], node.comparators))
         case ast.BoolOp(op, values):
             for value in values:
-                rest = [other for other in values if other is not value]
+                rest = [operand for operand in values if operand is not value]
                 yield f"({ast.unparse(ast.BoolOp(op, rest) if rest[1:] else rest[0])})"
-        case ast.BinOp(left, op, right) if type(op) in OTHER:
-            yield f"({ast.unparse(ast.BinOp(left, OTHER[type(op)](), right))})"
-        case ast.AugAssign(target, op, value) if type(op) in OTHER:
-            yield ast.unparse(ast.AugAssign(target, OTHER[type(op)](), value))
+        case ast.BinOp(left, op, right) if type(op) in OPPOSITE:
+            yield f"({ast.unparse(ast.BinOp(left, OPPOSITE[type(op)](), right))})"
+        case ast.AugAssign(target, op, value) if type(op) in OPPOSITE:
+            yield ast.unparse(ast.AugAssign(target, OPPOSITE[type(op)](), value))
         case ast.UnaryOp(op=ast.Not()):
             yield f"({ast.unparse(node.operand)})"
         case ast.Constant(value=bool(value)):
@@ -136,15 +136,15 @@ def _replaced(node: ast.AST) -> Iterator[str]:
         yield "pass"
 
 
-def equal() -> list[tuple[str, ...]]:
-    told = tomllib.loads(EQUAL.read_text()).get("equal", [])
-    return [(one["module"], one["within"], one["was"], one["becomes"]) for one in told]
+def equivalent() -> list[tuple[str, ...]]:
+    listed = tomllib.loads(EQUIVALENT.read_text()).get("equal", [])
+    return [(row["module"], row["within"], row["was"], row["becomes"]) for row in listed]
 
 
 def chosen(module: str, options: Namespace) -> list[Mutant]:
-    found = [one for one in mutants(module, (ROOT / module).read_text()) if one[:4] not in equal()]
-    drawn = found if options.all else random.Random(options.seed).sample(found, min(options.most, len(found)))
-    return sorted(drawn, key=lambda one: (one.line, one.becomes))
+    found = [mutant for mutant in mutants(module, (ROOT / module).read_text()) if mutant[:4] not in equivalent()]
+    sample = found if options.all else random.Random(options.seed).sample(found, min(options.most, len(found)))
+    return sorted(sample, key=lambda mutant: (mutant.line, mutant.becomes))
 
 
 def passes(folder: str, tests: list[str], seconds: float | None = None) -> bool:
@@ -172,13 +172,13 @@ def passes(folder: str, tests: list[str], seconds: float | None = None) -> bool:
 
 def survives(mutant: Mutant, folder: str, seconds: float) -> bool:
     file = Path(folder, mutant.module)
-    whole = file.read_text()
-    Path(cache_from_source(str(file))).unlink(missing_ok=True)  # it is told from another by second and size alone
+    original = file.read_text()
+    Path(cache_from_source(str(file))).unlink(missing_ok=True)  # a stale one is recognised only by second and size
     file.write_text(mutant.text)
     try:
         return passes(folder, TESTS[mutant.module], seconds)
     finally:
-        file.write_text(whole)
+        file.write_text(original)
 
 
 def survivors(module: str, found: list[Mutant]) -> list[Mutant]:
@@ -202,7 +202,7 @@ def survivors(module: str, found: list[Mutant]) -> list[Mutant]:
 def copied() -> Iterator[str]:
     """A copy of the tree, for as long as it is used."""
     with TemporaryDirectory(prefix="lokanetra-mutate-") as folder:
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*IGNORED), dirs_exist_ok=True)
         yield folder
 
 
@@ -224,7 +224,7 @@ def survives_in_one_of(mutant: Mutant, folders: "Queue[str]", seconds: float) ->
 
 
 def arguments() -> ArgumentParser:
-    parser = ArgumentParser("mutate.py", description=f"{SUMMARY} Ends with status 1 below {LEAST_SCORE} %.")
+    parser = ArgumentParser("mutate.py", description=f"{SUMMARY} Ends with status 1 below {MIN_SCORE} %.")
     parser.add_argument(
         "--module", action="append", choices=TESTS, metavar="FILE", help=f"of {', '.join(TESTS)}; all by default"
     )
@@ -242,7 +242,7 @@ def main() -> None:
     alive = sum(len(survivors(module, some)) for module, some in found.items())
     score = 100 * (tried - alive) / tried
     print(f"score: {score:.1f} %")
-    sys.exit(score < LEAST_SCORE)
+    sys.exit(score < MIN_SCORE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# Sourced by other scripts, in the project's folder: finds the Python to use and says what it lacks.
+# Sourced by other scripts, in the project's folder: finds the Python to use and reports missing modules.
 
 if [ -n "${VIRTUAL_ENV:-}" ] && [ -x "$VIRTUAL_ENV/bin/python" ]; then
     python=$VIRTUAL_ENV/bin/python
@@ -12,7 +12,7 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-# need MODULE [REQUIREMENTS]: ends the script unless the module can be imported.
+# need MODULE [REQUIREMENTS]: exits unless the module can be imported.
 need() {
     if ! "$python" -c "import $1" 2>/dev/null; then
         echo "$python has no $1: $python -m pip install -r ${2:-requirements-prod.txt}" >&2

@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 Usage: scripts/run.sh [--help]
 
-Makes .venv, installs what changed, migrates the database and serves at http://HOST:PORT, with a worker beside.
+Makes .venv, installs what changed, migrates the database and serves at http://HOST:PORT, and runs the worker.
 It needs Python 3.11 or newer and nothing else.
 
   HOST   address to listen on, 127.0.0.1 by default
@@ -29,9 +29,9 @@ cat <<TEXT
 
   Swagger   http://$HOST:$PORT/swagger/
   Admin     http://$HOST:$PORT/admin/      (first: .venv/bin/python manage.py createsuperuser)
-  Log in    POST /auth/send-otp/ with a phone number answers with the code, POST /auth/verify-otp/ with the tokens
+  Log in    POST /auth/send-otp/ with a phone number returns the code, POST /auth/verify-otp/ with the tokens
 
 TEXT
 .venv/bin/python manage.py work --with-parent &
-# Without the reloader, which would outlive a script that is ended from outside.
+# Without the reloader, which would outlive a script that is killed.
 exec .venv/bin/python manage.py runserver --noreload "$HOST:$PORT"

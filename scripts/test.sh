@@ -12,7 +12,7 @@ most), each with a database of its own. For instance:
   scripts/test.sh                              everything but what is marked slow
   DATABASES=postgresql scripts/test.sh -m slow what is: fail-overs, made-up requests, rolling restarts, generated clients
   scripts/test.sh -n 0 --pdb wallet            in one process, for a debugger
-  scripts/test.sh wallet -k transfer           some of it
+  scripts/test.sh wallet -k transfer           some tests
   DATABASES=sqlite scripts/test.sh             on one database (sqlite or postgresql) only
 TEXT
 }
@@ -30,11 +30,11 @@ has() {
     done
     return 1
 }
-has npx || echo "Without npx (Node) the clients' collection in scripts/postman, the client in scripts/client and the examples in JavaScript are left out."
-has chromium chromium-browser google-chrome || echo "Without Chromium the tests in a browser are left out."
-PATH=$PATH:/usr/sbin has nginx || echo "Without nginx the rolling restart behind it is left out."
-has sqlite3 || echo "Without sqlite3 the backup of SQLite is left out."
-has systemd-analyze || echo "Without systemd-analyze the check of the units is left out."
+has npx || echo "Without npx (Node) the clients' collection in scripts/postman, the client in scripts/client and the examples in JavaScript are skipped."
+has chromium chromium-browser google-chrome || echo "Without Chromium the tests in a browser are skipped."
+PATH=$PATH:/usr/sbin has nginx || echo "Without nginx the rolling restart is skipped."
+has sqlite3 || echo "Without sqlite3 the backup of SQLite is skipped."
+has systemd-analyze || echo "Without systemd-analyze the check of the units is skipped."
 
 for database in ${DATABASES:-sqlite postgresql}; do
     echo "== $database"

@@ -13,10 +13,10 @@ if [ ! -x .venv/bin/python ]; then
         echo "Python 3.11 or newer is needed, as python3 on PATH." >&2
         exit 1
     fi
-    echo "Making .venv with $("$python" --version) ..."
+    echo "Creating .venv with $("$python" --version) ..."
     if ! "$python" -m venv .venv; then
         rm -rf .venv
-        echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv" >&2
+        echo "The virtual environment could not be created. On Debian and Ubuntu: apt-get install python3-venv" >&2
         exit 1
     fi
 fi

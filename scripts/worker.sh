@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Does what is due beside the production server. Migrations are a step of their own, before: python manage.py migrate
+# Runs the background jobs of the production server. Migrate before that: python manage.py migrate
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 Usage: scripts/worker.sh [--once]
 
-Delivers events to webhooks, closes holds that are over, sums the days that are over, removes what counts no longer, and
-proves the books every night.
-Several may run beside each other. SIGTERM and SIGINT end it within 20 seconds; a second one at once.
+Delivers events to webhooks, closes expired holds and requests for money, sums the days that are over, removes stale
+rows, and checks the books every night.
+Several may run at once. SIGTERM and SIGINT end it within 20 seconds; a second one at once.
 It installs nothing: it runs in the active virtual environment, else .venv, else python3 on PATH.
 
-  --once    does what is due now and ends, with status 1 if something failed; for cron
+  --once    does what is due now and exits, with status 1 if something failed; for cron
 
 scripts/docs/operations.md has the table of all settings.
 TEXT

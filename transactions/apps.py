@@ -11,21 +11,21 @@ class TransactionsConfig(AppConfig):
         from lokanetra import metrics
         from users import accounts, groups
 
-        # The last of the apps whose permissions the groups have.
+        # This app is migrated last, so all permissions of the groups exist by then.
         post_migrate.connect(groups.create, sender=self, dispatch_uid="groups")
         accounts.deactivated.connect(record_deactivation, dispatch_uid="events")
         metrics.figures.query = figures
 
 
 def record_deactivation(user: Any, **kwargs: Any) -> None:
-    """Accounts must not know about events."""
+    """A receiver, because `users` must not import events."""
     from transactions import events
 
     events.record(events.Event.Type.USER_DEACTIVATED, user)
 
 
 def figures() -> dict[str, float]:
-    """Whoever watches must not know where they are from."""
+    """A function, because `lokanetra` must not import transactions."""
     from transactions import figures
 
     return figures.figures()

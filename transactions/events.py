@@ -1,8 +1,8 @@
 """Events: what changed, in an order that readers can rely on.
 
 A change is put into the outbox by the commit that makes it. Ids of the outbox are not in the order of commits: a reader
-who goes on after the last one he saw would miss what was committed late. So who reads, or delivers, first numbers what
-has been committed, one at a time; these numbers are the ids of events.
+that continues after the last id it saw would miss what was committed late. So readers, and workers that deliver, first
+number what has been committed, under a lock; these numbers are the ids of events.
 """
 
 from datetime import datetime, timedelta
@@ -18,9 +18,9 @@ from transactions.models import Delivery, Event, EventQuerySet, Outbox
 from users.serializers import UserSerializer
 from wallet.serializers import StaffHoldSerializer, StaffPaymentRequestSerializer, WalletSerializer
 
-# As many as are numbered at once.
+# Changes numbered at a time.
 BATCH = 1000
-SHOWN = {
+SERIALIZERS = {
     "hold": StaffHoldSerializer(),
     "request": StaffPaymentRequestSerializer(),
     "wallet": WalletSerializer(),
@@ -29,17 +29,17 @@ SHOWN = {
 
 
 def record(kind: Event.Type, thing: Any, *, at: datetime | None = None) -> None:
-    """A hold, request for money, wallet or account has changed, in this transaction. The events of payments are written
-    with their rows.
+    """Record that a hold, request for money, wallet or account has changed in this transaction. The events of payments
+    are written with their rows.
 
-    What staff are shown of it now is what the event tells.
+    The event keeps the thing as staff see it now.
     """
-    data = SHOWN[kind.partition(".")[0]].to_representation(thing)
+    data = SERIALIZERS[kind.partition(".")[0]].to_representation(thing)
     Outbox.objects.create(type=kind, timestamp=at or timezone.now(), data=data)
 
 
 def number() -> None:
-    """Make events of what was committed until now, up to `BATCH` of it; the rest is the next caller's."""
+    """Turn what was committed until now into events, up to `BATCH`; the next call does the rest."""
     if not Outbox.objects.exists():
         return
     if connection.vendor == "postgresql":
@@ -50,15 +50,15 @@ def number() -> None:
 
 
 def prune() -> int:
-    """Remove the events older than `EVENTS_KEPT_DAYS`, with their deliveries: how many there were. What a webhook that
-    is on still waits for stays, and so does the last event, for the next is numbered after it."""
+    """Remove the events older than `EVENTS_KEPT_DAYS`, with their deliveries, and return how many. An event stays while
+    a webhook that is on waits for it, and so does the last event, because the next is numbered after it."""
     limit = timezone.now() - timedelta(days=settings.EVENTS_KEPT_DAYS)
     awaited = Delivery.objects.filter(event=OuterRef("pk"), status=Delivery.Status.PENDING, webhook__is_active=True)
     count, last = 0, 0
     newest = Event.objects.aggregate(id=Max("id"))["id"]
-    while some := list(Event.objects.filter(pk__gt=last).order_by("pk").values_list("pk", "timestamp")[:BATCH]):
-        last = some[-1][0]
-        old = [pk for pk, timestamp in some if timestamp < limit and pk != newest]
+    while batch := list(Event.objects.filter(pk__gt=last).order_by("pk").values_list("pk", "timestamp")[:BATCH]):
+        last = batch[-1][0]
+        old = [pk for pk, timestamp in batch if timestamp < limit and pk != newest]
         if not old:
             break
         count += _remove(Event.objects.filter(~Exists(awaited), pk__in=old))
@@ -79,9 +79,9 @@ def _run(*statements: str) -> None:
             cursor.execute(statement)
 
 
-# --- The texts ---------------------------------------------------------------------------------------
+# --- SQL ---------------------------------------------------------------------------------------------
 
-# The name of the lock of who numbers.
+# The key of the advisory lock for numbering.
 NUMBERING_LOCK = 0x6576656E7473
 COLUMNS = "type, timestamp, data, transaction_id"
 OLDEST = f"SELECT id FROM transactions_outbox ORDER BY id LIMIT {BATCH}"  # noqa: S608
@@ -89,14 +89,14 @@ LAST = "(SELECT COALESCE(MAX(id), 0) FROM transactions_event)"
 NUMBERED = f"""
     INSERT INTO transactions_event (id, {COLUMNS}) SELECT {LAST} + row_number() OVER (ORDER BY id), {COLUMNS}
 """  # noqa: S608
-# One for each webhook that wants to hear of it.
+# One for each webhook that subscribes to the type.
 DELIVERIES = """
     INSERT INTO transactions_delivery (webhook_id, event_id, status, created_at, attempts, next_at, answer)
     SELECT webhook.id, new.id, 'PENDING', {now}, 0, {now}, '' FROM transactions_webhook AS webhook, {new} AS new
     WHERE webhook.is_active AND {wanted}
 """
-# Two statements in one message: the second sees what was committed while the first waited for its turn, and nobody
-# keeps his turn while the server waits for him.
+# Lock and numbering are two statements in one message: the second sees what was committed while the first waited for
+# the lock, and the lock is never held during a round trip.
 ON_POSTGRESQL = f"""
     WITH taken AS (DELETE FROM transactions_outbox WHERE id IN ({OLDEST}) RETURNING *),
          new AS ({NUMBERED} FROM taken RETURNING id, type)

@@ -1,8 +1,8 @@
-"""The ledger as files: every row that a list would show, page after page, in one CSV of any length.
+"""The ledger as files: every row of a list in one CSV of any length.
 
-A file is made while it is sent. Its rows are read in batches, each by short queries that begin behind the last row of
-the batch before; between two batches nothing is held: no cursor, no transaction, no lock, and no more than one batch
-in memory. So it matters neither how long the ledger is nor how slowly the client reads.
+A file is made while it is sent. Its rows are read in batches, each by short queries that begin after the last row of
+the previous batch; between two batches nothing is held: no cursor, no transaction, no lock, and at most one batch in
+memory. So neither a long ledger nor a slow client is a problem.
 """
 
 import csv
@@ -35,36 +35,36 @@ from users.exceptions import TooManyRequests
 
 logger = logging.getLogger(__name__)
 
-# Rows that are read and sent at a time: a few hundredths of a second, so that other requests come in between.
+# Rows read and sent at a time: a few hundredths of a second, so that other requests run in between.
 BATCH = 2_000
-# Cells of one column that are kept as they were written: the same people and amounts come again and again.
+# Formatted cells that are cached for each column: the same people and amounts repeat.
 CACHED_CELLS = 4_096
 
-# Files that one process sends at a time, and those of one user among them.
+# Files that one process sends at a time, and to one user.
 MAX_AT_ONCE = 16
 MAX_PER_USER = 2
-# Seconds. Whoever takes nothing for so long makes room for others, and his file breaks off when he comes back.
+# Seconds. A client that reads nothing for this long frees its slot, and its file breaks off when it continues.
 STALL_SECONDS = 60
-# Until he does, the rows that he did not take stay in memory.
+# Open files including stalled ones, whose unread rows stay in memory.
 MAX_OPEN = 64
 
-# Without it spreadsheets read UTF-8 as something else; what else reads UTF-8 can be told to pass over it.
+# Without it spreadsheets do not recognise UTF-8.
 BYTE_ORDER_MARK = "\ufeff"
 
 FORMULA_SIGNS = frozenset("=+-@")
-# The quote is never closed. A server may end even a broken answer politely, and this no reader of CSV takes for a row.
+# The quote is never closed: a server may end a broken response normally, and a CSV reader does not accept this row.
 INCOMPLETE = '"This file is not complete: the export broke off here.'
 
 
 class Stalled(Exception):
-    """Raised in a file whose reader took nothing for too long."""
+    """Raised in a file whose client read nothing for too long."""
 
 
 class Download:
-    """A file on its way, part after part. It has its place from the check on until it is closed or forgotten, whether
-    or not anybody began to read it.
+    """A file that is being sent, part by part. It counts until it is closed or garbage-collected, even if nobody reads
+    it.
 
-    Raises TooManyRequests when the user has as many as he may, ServerBusy when all places are taken.
+    Raises TooManyRequests when the user has `MAX_PER_USER` already, ServerBusy when the process has too many.
     """
 
     def __init__(self, user_id: int, parts: Generator[Any, None, None]) -> None:
@@ -99,14 +99,14 @@ active_downloads: WeakSet[Download] = WeakSet()
 
 @dataclass(frozen=True, kw_only=True)
 class CSV:
-    """A file with a header line. Its columns are the fields of a serializer, each shown as that field shows it."""
+    """A file with a header line. Its columns are the fields of a serializer, formatted by those fields."""
 
     columns: type[Serializer]
     audited: bool = False
     media_type: ClassVar[str] = "text/csv"
 
     def answer(self, request: Request | HttpRequest, rows: Any) -> StreamingHttpResponse:
-        """The file of these rows: a queryset in its order, or disjoint ones whose rows are merged, newest first.
+        """The file of these rows: an ordered queryset, or a list of disjoint ones that are merged, newest first.
 
         Raises TooManyRequests and ServerBusy as `Download` does.
         """
@@ -119,7 +119,7 @@ class CSV:
 
     def _begin(self, request: Request | HttpRequest, rows: Any) -> Download:
         user_id: Any = request.user.pk
-        download = Download(user_id, self._sent(user_id, self._lines(rows)))
+        download = Download(user_id, self._parts(user_id, self._lines(rows)))
         try:
             if self.audited:
                 self._record(request, rows)
@@ -132,7 +132,7 @@ class CSV:
         user_id: Any = request.user.pk
         audit.record(user_id=user_id, on=Transaction, what="export", filters=request.GET.dict())
 
-    def _sent(self, user_id: int, lines: Iterator[list[str]]) -> Generator[str, None, None]:
+    def _parts(self, user_id: int, lines: Iterator[list[str]]) -> Generator[str, None, None]:
         count = 0
         try:
             yield BYTE_ORDER_MARK + csv_text([self.columns().fields])
@@ -141,9 +141,9 @@ class CSV:
                 yield csv_text(batch)
             logger.info("user %s was sent %s rows", user_id, count)
         except GeneratorExit:
-            logger.info("user %s went away after %s rows", user_id, count)
+            logger.info("user %s disconnected after %s rows", user_id, count)
             raise
-        except Exception as fault:  # whatever it is, nobody may take the file for a whole one
+        except Exception as fault:  # after any exception the file must not look complete
             log = logger.info if isinstance(fault, Stalled) else logger.exception
             log("the export for user %s broke off after %s rows", user_id, count)
             yield INCOMPLETE
@@ -154,7 +154,7 @@ class CSV:
         columns = list(dict.fromkeys(column_of(field) for field in fields))
         cells = [(columns.index(column_of(field)), cell_formatter(field)) for field in fields]
         for row in read_rows(rows, columns, Reader()):
-            yield [show(row[place]) for place, show in cells]
+            yield [show(row[index]) for index, show in cells]
 
 
 HISTORY = CSV(columns=EntrySerializer)
@@ -162,7 +162,7 @@ LEDGER = CSV(columns=StaffEntrySerializer, audited=True)
 
 
 def attachment_header(name: str) -> dict[str, str]:
-    """The header by which a browser keeps a file under this name."""
+    """The header that makes a browser save a file under this name."""
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
@@ -170,7 +170,7 @@ def attachment_header(name: str) -> dict[str, str]:
 
 
 def column_of(field: Field) -> str:
-    """The column that a field reads, as a queryset calls it."""
+    """The column that a field reads, by its name in a queryset."""
     return str(field.source).replace(".", "__")
 
 
@@ -181,7 +181,7 @@ def csv_text(lines: Iterable[Iterable[str]]) -> str:
 
 
 def cell_formatter(field: Field) -> Callable[[Any], str]:
-    """How the values of a column are written."""
+    """A function that writes the values of a column as text."""
 
     @lru_cache(maxsize=CACHED_CELLS)
     def show(value: Any) -> str:
@@ -191,9 +191,9 @@ def cell_formatter(field: Field) -> Callable[[Any], str]:
 
 
 def escape_formula(text: str) -> str:
-    """With an apostrophe before what a spreadsheet might run as a formula.
+    """Put an apostrophe before a cell that a spreadsheet might run as a formula.
 
-    That is a cell whose first visible character is a formula sign, full-width and small ones included, or that begins
+    That is a cell whose first visible character is a formula sign, including full-width and small ones, or that begins
     with a tab or a line break.
     """
     if not text or text[0].isalnum():
@@ -208,20 +208,21 @@ def escape_formula(text: str) -> str:
 
 
 def read_rows(rows: Any, columns: list[str], read: Reader) -> Iterator[tuple]:
-    """The rows of a queryset, or of disjoint ones newest first, as tuples of these columns."""
+    """The rows of a queryset, or of disjoint ones merged newest first, as tuples of these columns."""
     if isinstance(rows, list):
         return merged(rows, columns, read, newest_first=True)
     return in_batches(rows, columns, read)
 
 
 def merged(sides: Sequence[QuerySet], columns: list[str], read: Reader, *, newest_first: bool) -> Iterator[tuple]:
-    """The rows of disjoint querysets in the order of their ids, which are among the columns."""
+    """The rows of disjoint querysets, ordered by id, which must be one of the columns."""
     batches = [in_batches(side.order_by("-id" if newest_first else "id"), columns, read) for side in sides]
     return merge(*batches, key=itemgetter(columns.index("id")), reverse=newest_first)
 
 
 def in_batches(rows: QuerySet, columns: list[str], read: Reader) -> Iterator[tuple]:
-    """The rows in their order, by columns that are among these. Each batch begins behind the last row of the other."""
+    """The rows in their order, whose columns must be among `columns`. Each batch begins after the last row of the
+    previous one."""
     order, rows = sort_columns(rows), rows.values_list(*columns)
     batch = read(partial(first_batch, [rows]))
     while batch:
@@ -232,14 +233,14 @@ def in_batches(rows: QuerySet, columns: list[str], read: Reader) -> Iterator[tup
 
 
 def sort_columns(rows: QuerySet) -> list[tuple[str, bool]]:
-    """The columns of an order and whether each descends, up to the id: behind it nothing is left to be put in order."""
+    """The columns of an order and whether each descends, up to the id: it is unique, so later ones do not matter."""
     columns = [(name.lstrip("-"), name.startswith("-")) for name in map(str, rows.query.order_by)]
     order = [("id" if column == "pk" else column, descends) for column, descends in columns]
     return order[: [name for name, _ in order].index("id") + 1]
 
 
 def first_batch(ranges: Iterable[QuerySet]) -> list[tuple]:
-    """The first batch of ranges that follow each other."""
+    """The first batch of consecutive ranges."""
     batch: list[tuple] = []
     for rows in ranges:
         batch += rows[: BATCH - len(batch)] if len(batch) < BATCH else []
@@ -247,12 +248,11 @@ def first_batch(ranges: Iterable[QuerySet]) -> list[tuple]:
 
 
 def rows_after(last: dict[str, Any], rows: QuerySet, order: list[tuple[str, bool]]) -> Iterator[QuerySet]:
-    """What comes after a row, as ranges in their order, each of one index: the database does not see through an OR.
+    """The rows after a row, as consecutive ranges of an index each: with an OR the database uses no index.
 
-    In the order of (amount, id) these are the rows with the same amount and a greater id, then those with a greater
-    amount.
+    Ordered by (amount, id) these are the rows with the same amount and a greater id, then those with a greater amount.
     """
-    for place in reversed(range(len(order))):
-        equal = {name: last[name] for name, _ in order[:place]}
-        name, descends = order[place]
+    for index in reversed(range(len(order))):
+        equal = {name: last[name] for name, _ in order[:index]}
+        name, descends = order[index]
         yield rows.filter(**equal, **{f"{name}__{'lt' if descends else 'gt'}": last[name]})

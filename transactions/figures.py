@@ -1,4 +1,4 @@
-"""What the database tells whoever watches the product: a few figures, each by an index, and none of one person's."""
+"""Figures from the database for monitoring: few, each by an index, and none about a single person."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from lokanetra.replica import Reader
 from transactions.models import Delivery, Outbox, Webhook
 from wallet.models import LEFT, Hold, LedgerCheck
 
-# Above it nobody asks how many.
-MOST = 10_000
+# Counts stop here.
+MAX_COUNT = 10_000
 
 
 def figures() -> dict[str, float]:
-    """By the names that they have in `lokanetra/metrics.py`. Amounts are rupees."""
+    """Keyed by the names in `lokanetra/metrics.py`. Amounts are rupees."""
     return Reader()(lambda: _queue() | _webhooks() | _books() | _held())
 
 
@@ -22,7 +22,7 @@ def _queue() -> dict[str, float]:
 
 
 def _webhooks() -> dict[str, float]:
-    """Of each webhook, for that is how the indexes begin: there are few."""
+    """Counted for each webhook, because the indexes begin with it: there are few."""
     webhooks = list(Webhook.objects.values_list("pk", "switched_off_at"))
     counts = {
         status: sum(_counted(Delivery.objects.filter(webhook=webhook, status=status)) for webhook, _ in webhooks)
@@ -36,7 +36,7 @@ def _webhooks() -> dict[str, float]:
 
 
 def _books() -> dict[str, float]:
-    """Nothing where they were never proved."""
+    """Empty where the ledger was never checked."""
     last = LedgerCheck.objects.order_by("-pk").first()
     if last is None:
         return {}
@@ -52,4 +52,4 @@ def _held() -> dict[str, float]:
 
 
 def _counted(rows: Any) -> int:
-    return rows.order_by().values("pk")[:MOST].count()
+    return rows.order_by().values("pk")[:MAX_COUNT].count()

@@ -1,5 +1,5 @@
-"""How people look for transactions, events and deliveries. Accounts are found first: a wallet's rows are a range of an
-index."""
+"""Filters and search for transactions, events and deliveries. Accounts are looked up first: a wallet's rows are a range
+of an index."""
 
 from functools import reduce
 
@@ -12,10 +12,10 @@ from users.filters import Phone
 from wallet.filters import Amount
 from wallet.models import Wallet
 
-# Words, and what many wallets did, are looked for in this many of the newest rows: a scan of ten million takes minutes.
+# Words, and rows of many wallets, are searched in this many of the newest rows: a scan of ten million takes minutes.
 SEARCHED_ROWS = 10_000
-# Up to this many wallets a search names them one by one, and the database reads their ranges. A thousand are ten times
-# what four digits find among a million.
+# Up to this many wallets are named in the query, and the database reads the index range of each. Four digits match
+# about a hundred of a million.
 MAX_NAMED_WALLETS = 1_000
 
 
@@ -32,7 +32,7 @@ class TransactionFilter(django_filters.FilterSet):
 
 
 class HistoryFilter(TransactionFilter):
-    """For one side of a history, as `TransactionQuerySet.touching` gives it."""
+    """For one side of a history, as `TransactionQuerySet.touching` returns it."""
 
     direction = Choice(field_name="direction", choices=[("IN", "IN"), ("OUT", "OUT")])
     phone = Phone(method="of_counterparty", label="The other side's phone number.")
@@ -45,7 +45,7 @@ class StaffFilter(TransactionFilter):
     sender_phone = Phone(method="of_sender", label="The payer's phone number.")
     receiver_phone = Phone(method="of_receiver", label="The receiver's phone number.")
     ordering = Ordering(fields=["timestamp", "amount"])
-    # The last: words are looked for among the rows that the other filters leave.
+    # The last filter: words are searched among the rows that the others leave.
     search = Search(
         method="by_text",
         label="A type, how a username or phone number begins, the last digits of a phone, or words. Words, and what "
@@ -84,19 +84,19 @@ class DeliveryFilter(django_filters.FilterSet):
 
 
 def wallet_of(phone_number: str) -> int:
-    """The wallet of an E.164 number; 0, which is nobody's, where there is none."""
+    """The id of the wallet of an E.164 number, or 0, which no wallet has."""
     return Wallet.objects.filter(user__phone_number=phone_number).values_list("pk", flat=True).first() or 0
 
 
 def within_newest(rows: TransactionQuerySet) -> Q:
-    """The newest of these rows, as a range of times: for an OR with a sub-select all of the ledger is read."""
+    """A condition for the newest of these rows, as a range of times: an OR with a subquery would scan the ledger."""
     times = rows.newest_first().values_list("timestamp", flat=True)
     oldest = list(times[SEARCHED_ROWS - 1 : SEARCHED_ROWS])
     return Q(timestamp__gte=oldest[0]) if oldest else Q()
 
 
 def of_matching_accounts(text: str, newest: Q) -> Q:
-    """All rows of few wallets that the text finds; of many, those that are among the newest."""
+    """A condition for the rows of the wallets that the text matches: all rows if they are few, else the newest."""
     wallets = Wallet.objects.matching(text)
     few = list(wallets.values_list("pk", flat=True)[: MAX_NAMED_WALLETS + 1])
     if len(few) <= MAX_NAMED_WALLETS:
@@ -106,5 +106,5 @@ def of_matching_accounts(text: str, newest: Q) -> Q:
 
 
 def with_words(text: str, newest: Q) -> Q:
-    """Rows among the newest whose remarks have every word."""
+    """A condition for the newest rows whose remarks have every word."""
     return reduce(lambda found, word: found & Q(remarks__icontains=word), text.split(), newest)

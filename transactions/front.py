@@ -1,4 +1,4 @@
-"""The front page of the console: what moved, who came in, whether the books agree. To each what he may see."""
+"""The front page of the console: what moved, logins, whether the books agree. Each part needs its own right."""
 
 import json
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ from wallet.money import MoneyField, rupees
 
 DAYS = 30
 LARGEST = 10
-# A worker looks every half second.
+# A worker polls every half second.
 WORKER_IS_LATE = timedelta(minutes=10)
-# Nightly, and a night may be missed.
+# It runs nightly, and one night may be missed.
 CHECK_IS_OLD = timedelta(days=2)
 COLOURS = {"CREDIT": "#16a34a", "DEBIT": "#d97706", "TRANSFER": "#9333ea"}
 CHART = {
@@ -47,7 +47,7 @@ CHART = {
 
 
 def page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The template's context, with the parts that the caller has the rights for. Figures may be seconds old."""
+    """The template's context, with the parts that the caller may see. Figures may be seconds old."""
     may, read = request.user.has_perm, Reader()
     cards: list[dict[str, Any]] = []
     if may("transactions.view_transaction"):
@@ -131,7 +131,7 @@ def _largest() -> dict[str, Any]:
     }
 
 
-# --- Who holds what, who came in, whether it agrees ------------------------------------------------------
+# --- Wallets, holds, logins and the ledger check ---------------------------------------------------------
 
 
 def _held() -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def _held() -> list[dict[str, Any]]:
 
 
 def _set_aside() -> list[dict[str, Any]]:
-    """Read from the open holds alone, which have an index of their own."""
+    """Summed over open holds only, which have an index of their own."""
     found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=LEFT)
     page = f"{reverse('admin:wallet_hold_changelist')}?status=OPEN"
     return [
@@ -179,18 +179,19 @@ def _health() -> dict[str, Any]:
 
 
 def _notices() -> Iterator[str]:
-    late = len(volumes.unsummed_days())
-    if late:
-        waiting = f"{how_many(late, 'day')} {verb(late, 'is', 'are')}"
-        yield f"{waiting} not in the chart yet: is a worker running? (manage.py work)"
+    missing = len(volumes.unsummed_days())
+    if missing:
+        subject = f"{how_many(missing, 'day')} {verb(missing, 'is', 'are')}"
+        yield f"{subject} not in the chart yet: is a worker running? (manage.py work)"
     if Outbox.objects.filter(timestamp__lt=timezone.now() - WORKER_IS_LATE).exists():
         yield "Nobody sends events to webhooks: is a worker running? (manage.py work)"
     given_up = Webhook.objects.exclude(switched_off_at=None).count()
     if given_up:
-        yield f"{how_many(given_up, 'webhook')} took nothing for days and {verb(given_up, 'is', 'are')} switched off."
+        are = verb(given_up, "is", "are")
+        yield f"{how_many(given_up, 'webhook')} accepted nothing for days and {are} switched off."
 
 
-# --- How it is shown -----------------------------------------------------------------------------------
+# --- Formatting ----------------------------------------------------------------------------------------
 
 
 def _card(title: str, value: str, note: str, href: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happened to money: the ledger, which is only added to, its sums per day, and the events that others hear of."""
+"""The append-only ledger, its sums per day, and the events that webhooks and readers of the feed receive."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,8 +25,8 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def touching(self, wallet: Wallet) -> list["TransactionQuerySet"]:
         """What the wallet paid and what it received: each is one range of an index, and merged they are its history.
 
-        Each is annotated with the names of both, and with what the row is to the wallet: a direction, the other side,
-        and the balance after it.
+        Rows are annotated with the names of both sides and, from the wallet's view, the direction, the counterparty and
+        the balance after the row.
         """
         return self._sides(wallet, Value(wallet.user.username))
 
@@ -55,11 +55,11 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return _newest(count)(wallet=wallet.pk, name=wallet.user.username)
 
     def history_of(self, user: UserProfile) -> "History":
-        """The same as `visible_to`, for a list."""
+        """The same rows as `visible_to`, for a list."""
         return History(user.wallet)
 
     def visible_to(self, user: UserProfile) -> list["TransactionQuerySet"]:
-        """The history of the user's own wallet. What is not in it does not exist for him."""
+        """The history of the user's own wallet. Other transactions do not exist for this user."""
         return self.touching(user.wallet)
 
     def one_visible_to(self, user: UserProfile, pk: int) -> "Transaction":
@@ -70,15 +70,15 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return found[0]
 
     def newest_first(self) -> "TransactionQuerySet":
-        """The whole ledger, in the order in which staff see it."""
+        """The whole ledger in the default order of staff lists."""
         return self.order_by("-timestamp", "-pk")
 
     def up_to_now(self) -> "TransactionQuerySet":
-        """Without the rows that are still to come: so what is read in parts is one picture."""
+        """Without rows added later, so that reading in parts gives a consistent result."""
         return self.filter(pk__lte=self.model.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
     def for_staff(self) -> "TransactionQuerySet":
-        """With the names and phone numbers of both."""
+        """With the names and phone numbers of both sides."""
         return self.annotate(
             sender_name=F("sender__user__username"),
             receiver_name=F("receiver__user__username"),
@@ -93,7 +93,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
 @dataclass
 class History:
-    """A wallet's history. Its first page is asked for most, by queries that are compiled once."""
+    """A wallet's history. Its first page, the most frequent request, uses queries that are compiled once."""
 
     wallet: Wallet
 
@@ -113,9 +113,8 @@ def _newest(count: int) -> Newest["Transaction"]:
 class Transaction(FastModel):
     """One operation: who paid whom how much, and what each had after it. Never changed, never deleted.
 
-    `sender` and `receiver` are wallets; null is the world outside. Amounts and balances are in rupees. The id comes
-    from the database while the wallets are locked, and so does the time: a wallet's rows are in the order in which they
-    happened, by both.
+    `sender` and `receiver` are wallets; null means outside the product. Amounts and balances are in rupees. Id and time
+    come from the database while the wallets are locked: both give a wallet's rows the order in which they happened.
     """
 
     class Type(models.TextChoices):
@@ -149,7 +148,7 @@ class Transaction(FastModel):
                 | Q(transaction_type=TRANSFER, sender__isnull=False, receiver__isnull=False),
             ),
             models.CheckConstraint(name="transactions_transaction_two_wallets", condition=~Q(sender=F("receiver"))),
-            # "Not null" is said in so many words, for a CHECK lets through what it cannot tell.
+            # "Not null" is explicit because a CHECK accepts a condition that is null.
             models.CheckConstraint(
                 name="transactions_transaction_sender_balance",
                 condition=Q(sender=None, sender_balance=None)
@@ -184,7 +183,7 @@ class Transaction(FastModel):
 
     @property
     def given_back(self) -> Decimal:
-        """How much of it was given back so far: refunds and reversals."""
+        """The sum of its refunds and reversals."""
         return self.reversals.aggregate(total=Sum("amount"))["total"] or Decimal(0)
 
 
@@ -207,8 +206,8 @@ class DayVolume(models.Model):
 
 
 class Change(models.Model):
-    """That something changed. Of a transaction its row tells all, for that stays as it is; of the rest `data` does, as
-    staff were shown it then."""
+    """A change. For a transaction it refers to the row, which never changes; for anything else `data` keeps what staff
+    saw then."""
 
     class Type(models.TextChoices):
         TRANSACTION_CREATED = "transaction.created"
@@ -228,7 +227,7 @@ class Change(models.Model):
 
     type = models.CharField(max_length=32, choices=Type.choices)
     timestamp = models.DateTimeField()
-    # Written by the statement that writes the row, which is never deleted: to look it up again is worth nothing.
+    # Written by the statement that writes the row, which is never deleted, so a foreign key check adds nothing.
     transaction = models.ForeignKey(
         Transaction, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
     )
@@ -250,18 +249,18 @@ class Change(models.Model):
 
 
 class Outbox(Change):
-    """Changes in the commit that made them, until they are numbered. Their ids are in no order of commits."""
+    """Changes, written in the commit that made them, until they are numbered. Their ids are not in commit order."""
 
 
 class EventQuerySet(models.QuerySet["Event"]):
     def with_transactions(self) -> "EventQuerySet":
-        """With the transactions that they tell of, as staff see them."""
+        """With their transactions, as staff see them."""
         return self.prefetch_related(models.Prefetch("transaction", Transaction.objects.for_staff()))
 
 
 class Event(Change):
-    """A change that others hear of. Its id was given after the commit: without gaps, and none comes later that is
-    smaller than one that could be read."""
+    """A numbered change. Ids are given after the commit, without gaps, and never smaller than one that was readable
+    before."""
 
     id = models.BigIntegerField(primary_key=True)
 
@@ -270,7 +269,7 @@ class Event(Change):
     class Meta(Change.Meta):
         default_permissions = ("view",)  # type: ignore[assignment]
         indexes = [
-            # Nearly all are payments, which are found without it.
+            # Nearly all events are payments, which need no index.
             models.Index(
                 fields=["type", "id"], name="transactions_rare_events", condition=~Q(type="transaction.created")
             )
@@ -278,9 +277,9 @@ class Event(Change):
 
 
 class Webhook(models.Model):
-    """A server that hears of events of these types, each told to it until it has taken it.
+    """A server that receives events of these types. Each is sent again until it is accepted.
 
-    Its secret signs what is sent. One that was replaced signs too until `old_secret_until`.
+    Requests are signed with `secret`, and until `old_secret_until` also with the previous one.
     """
 
     url = models.CharField("URL", max_length=2000)
@@ -290,13 +289,13 @@ class Webhook(models.Model):
     old_secret_until = models.DateTimeField(null=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    # Since when nothing was taken; null while all is well.
+    # Since when nothing was accepted; null while deliveries succeed.
     failing_since = models.DateTimeField(null=True)
-    # When it was given up.
+    # When it was switched off for failing.
     switched_off_at = models.DateTimeField(null=True)
 
     class Meta:
-        default_permissions = ()  # a superuser's business
+        default_permissions = ()  # for superusers only
 
     def __str__(self) -> str:
         return self.url
@@ -304,7 +303,7 @@ class Webhook(models.Model):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self) -> "DeliveryQuerySet":
-        """To be sent now."""
+        """Pending deliveries whose time has come."""
         return self.filter(status=Delivery.Status.PENDING, next_at__lte=timezone.now())
 
     def with_events(self) -> "DeliveryQuerySet":
@@ -313,8 +312,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One event for one webhook; without an event, a test, whose type is `TEST`. `answer` is the beginning of what was
-    answered last, or why nothing was, `seconds` how long that took."""
+    """One event for one webhook; without an event it is a test, whose type is `TEST`. `answer` is the beginning of the
+    last response, or why there was none, and `seconds` how long it took."""
 
     TEST = "webhook.test"
 
@@ -327,7 +326,7 @@ class Delivery(models.Model):
     event = models.ForeignKey(Event, models.CASCADE, null=True, related_name="deliveries", db_index=False)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     created_at = models.DateTimeField()
-    # How often it was taken up to be sent, and when it is again: by who died meanwhile it was not.
+    # How often it was claimed, and when it may be claimed again. An attempt whose worker died counts too.
     attempts = models.PositiveSmallIntegerField(default=0)
     next_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
@@ -365,5 +364,5 @@ class Delivery(models.Model):
 
     @property
     def message_id(self) -> str:
-        """By which its receiver knows the event again; each try has the same."""
+        """The id by which a receiver recognises repetitions: it is the same in each attempt."""
         return f"evt_{self.event_id}" if self.event_id else f"test_{self.pk}"

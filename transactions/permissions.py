@@ -1,4 +1,4 @@
-"""The rights over other people's history."""
+"""The rights to see other people's history."""
 
 from users.permissions import HasRight
 

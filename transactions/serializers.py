@@ -1,4 +1,4 @@
-"""How the ledger is shown: to the one whose row it is, and to staff; how events are, and who hears of them."""
+"""How the API shows the ledger, to owners and to staff, and statements, events, webhooks and deliveries."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from wallet.serializers import CAPTURES, GIVES_BACK, CurrencyField
 
 
 class EntrySerializer(serializers.ModelSerializer):
-    """A row of one's own history as `touching` gives it: the receipt, and which way the money went."""
+    """A row of one's own history as `touching` returns it: the receipt, and the direction."""
 
     transaction_id = serializers.IntegerField(source="id")
     amount = AmountField()
@@ -46,7 +46,7 @@ class EntrySerializer(serializers.ModelSerializer):
 
 
 class DetailSerializer(EntrySerializer):
-    """The same, with how much of it was given back so far."""
+    """The same, with how much of it was given back."""
 
     refunded = AmountField(source="given_back")
 
@@ -55,7 +55,7 @@ class DetailSerializer(EntrySerializer):
 
 
 class StatementRowSerializer(EntrySerializer):
-    """The same as a row of a statement: `balance` runs from the one before."""
+    """The same as a row of a statement: each `balance` follows from the previous row."""
 
 
 class StatementSerializer(serializers.Serializer):
@@ -79,7 +79,8 @@ class StatementRequestSerializer(serializers.Serializer):
 
 
 class StatementLineSerializer(serializers.ModelSerializer):
-    """A line of a statement as a file: a row of `touching`, its amount where it belongs, or one of its two ends."""
+    """A line of a statement file: a row of `touching` with its amount in one of two columns, or the opening or closing
+    balance."""
 
     timestamp = UTCDateTimeField()
     counterparty = serializers.CharField(allow_null=True)
@@ -102,7 +103,7 @@ class StatementLineSerializer(serializers.ModelSerializer):
 
 
 class StaffEntrySerializer(serializers.ModelSerializer):
-    """A row of the ledger as `for_staff` gives it."""
+    """A row of the ledger as `for_staff` returns it."""
 
     sender = serializers.CharField(source="sender_name", allow_null=True)
     receiver = serializers.CharField(source="receiver_name", allow_null=True)
@@ -131,9 +132,9 @@ class StaffEntrySerializer(serializers.ModelSerializer):
 
 
 class DataField(serializers.JSONField):
-    """The thing that the event tells of, as staff see it."""
+    """What the event is about, as staff see it."""
 
-    swagger = {"additionalProperties": True}  # it has other properties for each type
+    swagger = {"additionalProperties": True}  # properties depend on the type
 
     row = StaffEntrySerializer()
 
@@ -145,7 +146,7 @@ class DataField(serializers.JSONField):
 
 
 class EventSerializer(serializers.ModelSerializer):
-    """An event as `with_transactions` gives it."""
+    """An event as `with_transactions` returns it."""
 
     timestamp = UTCDateTimeField()
     data = DataField()  # type: ignore[assignment]
@@ -193,7 +194,7 @@ class WebhookSerializer(serializers.ModelSerializer):
 
 
 class WebhookSecretSerializer(WebhookSerializer):
-    """The same with its secret, for who has just made that."""
+    """The same with its secret, which is shown only when it is new."""
 
     secret = serializers.CharField()
 
@@ -206,7 +207,7 @@ class RetriedSerializer(serializers.Serializer):
 
 
 class DeliverySerializer(serializers.ModelSerializer):
-    """A delivery as `with_events` gives it."""
+    """A delivery as `with_events` returns it."""
 
     webhook = serializers.IntegerField(source="webhook_id")
     event = serializers.IntegerField(source="event_id", allow_null=True, help_text="Null is a test.")

@@ -1,4 +1,4 @@
-"""How a receiver of webhooks knows that they are ours: the headers of Standard Webhooks, and the secrets that sign."""
+"""Signatures by which receivers verify our webhooks: the headers of Standard Webhooks, and the secrets."""
 
 import secrets as random
 from base64 import b64encode
@@ -9,7 +9,7 @@ from standardwebhooks import Webhook
 
 
 class SecretUnreadable(ValueError):
-    """Raised when there is no secret, or one that was encrypted with a key that is gone."""
+    """Raised when there is no secret, or it was encrypted with a key that no longer exists."""
 
 
 def new_secret() -> str:
@@ -18,13 +18,13 @@ def new_secret() -> str:
 
 
 def headers(secrets: Sequence[str], message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """What goes along with `body`, signed with each of the secrets; `at` knows its time zone.
+    """The headers for `body`, signed with each of the secrets; `at` must have a time zone.
 
     Raises SecretUnreadable.
     """
     if not secrets or not all(secrets):
         raise SecretUnreadable("The secret cannot be read: rotate it.")
-    moment = at.astimezone(UTC)  # the library takes the digits of any other zone for UTC
+    moment = at.astimezone(UTC)  # the library ignores the zone and treats any time as UTC
     signatures = [Webhook(secret).sign(message_id, moment, body.decode()) for secret in secrets]
     return {
         "webhook-id": message_id,

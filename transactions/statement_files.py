@@ -1,4 +1,4 @@
-"""Statements as files: CSV, which is made while it is sent, and PDF, which is drawn before."""
+"""Statements as files: CSV, which is written while it is sent, and PDF, which is drawn first."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -21,13 +21,13 @@ from transactions.statements import Statement
 from users import audit
 
 COLUMNS = ["timestamp", "id", "transaction_type", "direction", "counterparty", "remarks", "amount", "balance"]
-# Rows of a PDF. So many are up to four hundred pages, and take ten to fifteen seconds of one core.
+# This many rows are up to four hundred pages, and take ten to fifteen seconds of one core.
 MAX_PDF_ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatementCSV(exports.CSV):
-    """One line for each row, oldest first, between a line of the opening balance and one of totals and closing."""
+    """One line for each row, oldest first, between the opening balance and a line of totals and closing balance."""
 
     columns: Any = StatementLineSerializer
 
@@ -45,9 +45,9 @@ class StatementCSV(exports.CSV):
 
 @dataclass(frozen=True, kw_only=True)
 class StatementPDF:
-    """Pages to print and to keep. One process draws one batch of rows at a time, and holds no slot meanwhile.
+    """Pages to print. A process draws one batch of rows at a time, and holds no slot while it draws.
 
-    Raises ValidationError for more rows than `MAX_PDF_ROWS`, and what `exports.Download` does.
+    Raises ValidationError for more rows than `MAX_PDF_ROWS`, and what `exports.Download` raises.
     """
 
     audited: bool = False
@@ -86,7 +86,7 @@ def pdf_parts(statement: Statement) -> Generator[bytes, None, None]:
     yield content
 
 
-# Two that draw at once would take no less time, and leave less of the interpreter to payments.
+# Two threads that draw at once would not be faster, and would leave payments less time of the interpreter.
 drawing_lock = Lock()
 
 
@@ -100,12 +100,12 @@ def file_name(statement: Statement, kind: str) -> str:
 
 
 def ledger_rows(statement: Statement) -> Iterator[tuple]:
-    """The rows, as `COLUMNS`."""
+    """The rows, as tuples of `COLUMNS`."""
     return exports.merged(statement.rows(), COLUMNS, statement.read, newest_first=False)
 
 
 def lines(statement: Statement) -> Iterator[tuple]:
-    """The rows, as the fields of a line, between the two ends."""
+    """The lines of a file: the rows between the opening and the closing balance."""
     yield balance_line(days.start_of(statement.start_date), "OPENING", None, None, statement.opening_balance)
     for timestamp, pk, kind, direction, counterparty, remarks, amount, balance in ledger_rows(statement):
         sums = (amount, None) if direction == "OUT" else (None, amount)

@@ -1,7 +1,7 @@
-"""How a statement looks on paper: what is on a page, and where. It reads nothing but what it is given.
+"""The layout of a statement as PDF. It draws the rows that it is given and reads no database.
 
-Texts are drawn as they are, never read as markup. The font has the Latin and the Devanagari script and stands in
-`fonts/`; a sign of any other is a box.
+Texts are drawn as they are, never as markup. The font in `fonts/` has Latin and Devanagari; characters of other scripts
+become a box.
 """
 
 import re
@@ -27,7 +27,7 @@ REGULAR, BOLD = (FONTS / f"NotoSansDevanagari-{name}.ttf" for name in ("Regular"
 PRODUCT = "Lokanetra"
 BOX = "\u25a1"
 
-# What stands on the sign before.
+# Categories of characters that combine with the previous one.
 MARKS = ("Mn", "Me")
 
 # Millimetres on A4, and points of text.
@@ -39,7 +39,7 @@ FOOT = 18
 GREY, BLACK, RULE, SHADE = 95, 20, 200, 243
 
 NAMES = {"CREDIT": "Credit", "DEBIT": "Debit", ("TRANSFER", "OUT"): "Transfer to", ("TRANSFER", "IN"): "Transfer from"}
-# The vowel that is written before the consonants that it is spoken after: who draws sign by sign has to put it there.
+# The vowel sign that is drawn before its consonants although it follows them in the text.
 VOWEL_I = re.compile("((?:[\u0915-\u0939\u0958-\u095f]\u093c?\u094d)*[\u0915-\u0939\u0958-\u095f]\u093c?)\u093f")
 
 
@@ -57,25 +57,25 @@ class Drawing(FPDF):
         self.add_font("noto", "B", BOLD)
         self.c_margin = 0.8
         self.add_page()
-        self._begin()
+        self._first_page()
 
     def add(self, rows: list[tuple]) -> None:
         for row in rows:
             self._row(*row)
-            sleep(0)  # who waits for the interpreter has it now, and not after the next five milliseconds
+            sleep(0)  # lets waiting threads run now, not only after the five milliseconds of the interpreter
 
     def finish(self) -> bytes:
-        """The file."""
+        """The bytes of the file."""
         if not self.statement.count:
-            self._ends("No transactions in this period.", "")
-        self._ends("Closing balance", rupees(self.statement.closing_balance))
+            self._balance_line("No transactions in this period.", "")
+        self._balance_line("Closing balance", rupees(self.statement.closing_balance))
         return bytes(self.output())
 
-    # --- What is on every page -----------------------------------------------------------------------
+    # --- Every page ----------------------------------------------------------------------------------
 
     def header(self) -> None:
         if self.page_no() > 1:
-            self._heads()
+            self._column_heads()
 
     def footer(self) -> None:
         self._style(SMALL, grey=GREY)
@@ -84,16 +84,16 @@ class Drawing(FPDF):
         self.set_x(self.l_margin)
         self.cell(self.epw, LINE, f"Page {self.page_no()} of {self.str_alias_nb_pages}", align="C")
 
-    def _heads(self) -> None:
+    def _column_heads(self) -> None:
         self._style(SMALL, bold=True)
         self.set_fill_color(SHADE)
         for name, width in COLUMNS.items():
             self.cell(width, LINE + 2, name, align=_align(name), fill=True)
         self.ln(LINE + 3)
 
-    # --- What is on the first ------------------------------------------------------------------------
+    # --- The first page ------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _first_page(self) -> None:
         self._style(LARGE, bold=True)
         self.cell(self.epw / 2, 10, "Statement")
         self._style(PLAIN, grey=GREY)
@@ -101,8 +101,8 @@ class Drawing(FPDF):
         self.ln(13)
         self._facts()
         self._sums()
-        self._heads()
-        self._ends("Opening balance", rupees(self.statement.opening_balance))
+        self._column_heads()
+        self._balance_line("Opening balance", rupees(self.statement.opening_balance))
 
     def _facts(self) -> None:
         period = f"{_day(self.statement.start_date)} to {_day(self.statement.end_date)}"
@@ -117,44 +117,46 @@ class Drawing(FPDF):
         self.ln(4)
 
     def _sums(self) -> None:
-        told, width = self.statement, self.epw / 4
-        sums = {"Opening balance": told.opening_balance, "Total paid in": told.total_in}
-        sums |= {"Total paid out": told.total_out, "Closing balance": told.closing_balance}
+        statement, width = self.statement, self.epw / 4
+        sums = {"Opening balance": statement.opening_balance, "Total paid in": statement.total_in}
+        sums |= {"Total paid out": statement.total_out, "Closing balance": statement.closing_balance}
         self._style(SMALL, grey=GREY)
         for name in sums:
             self.cell(width, LINE, name)
         self.ln(LINE)
         self._style(PLAIN + 2, bold=True)
         for amount in sums.values():
-            self._fitting(width, LINE + 2, rupees(amount))
+            self._fitted_cell(width, LINE + 2, rupees(amount))
         self.ln(LINE + 6)
 
     # --- The table -----------------------------------------------------------------------------------
 
-    def _ends(self, text: str, amount: str) -> None:
+    def _balance_line(self, text: str, amount: str) -> None:
         self._make_room(1)
         self._style(SMALL, bold=True)
         self.cell(sum(WIDTHS[:-1]), LINE + 1, text)
-        self._fitting(WIDTHS[-1], LINE + 1, amount, align="R")
+        self._fitted_cell(WIDTHS[-1], LINE + 1, amount, align="R")
         self._rule(LINE + 1)
 
-    def _row(self, at: datetime, pk: int, kind: str, direction: str, other: str, words: str, *money: Decimal) -> None:
+    def _row(
+        self, at: datetime, pk: int, kind: str, direction: str, counterparty: str, remarks: str, *money: Decimal
+    ) -> None:
         amount, balance = map(rupees, money)
         self._style(SMALL)
-        name = NAMES.get(kind) or f"{NAMES[kind, direction]} {printable(other)}"
-        details = self._lines(name) + self._lines(printable(words))
+        name = NAMES.get(kind) or f"{NAMES[kind, direction]} {printable(counterparty)}"
+        details = self._lines(name) + self._lines(printable(remarks))
         self._make_room(len(details))
         out, in_ = (amount, "") if direction == "OUT" else ("", amount)
         self.cell(WIDTHS[0], LINE, f"{timezone.localtime(at):%d %b %Y %H:%M}")
         self.cell(WIDTHS[1], LINE, str(pk), align="R")
         self.cell(DETAILS, LINE, details[0])
         for width, text in zip(WIDTHS[3:], (out, in_, balance), strict=True):
-            self._fitting(width, LINE, text, align="R")
-        self._more(details[1:])
+            self._fitted_cell(width, LINE, text, align="R")
+        self._following_lines(details[1:])
         self._rule(LINE)
 
-    def _more(self, lines: list[str]) -> None:
-        """The lines below the first one of what the row is about."""
+    def _following_lines(self, lines: list[str]) -> None:
+        """The details below the first line."""
         self.set_text_color(GREY)
         for line in lines:
             self.ln(LINE)
@@ -167,8 +169,8 @@ class Drawing(FPDF):
         found: Any = self.multi_cell(DETAILS, LINE, text, dry_run=True, output="LINES")
         return found
 
-    def _fitting(self, width: float, height: float, text: str, align: str = "L") -> None:
-        """A cell whose text is made smaller until it fits."""
+    def _fitted_cell(self, width: float, height: float, text: str, align: str = "L") -> None:
+        """A cell whose text shrinks until it fits."""
         size = self.font_size_pt
         while self.get_string_width(text) > width - 2 * self.c_margin:
             self.set_font_size(self.font_size_pt - 0.5)
@@ -176,7 +178,7 @@ class Drawing(FPDF):
         self.set_font_size(size)
 
     def _make_room(self, lines: int) -> None:
-        """A row is on one page."""
+        """Start a new page where a row of this many lines would not fit."""
         if self.will_page_break(LINE * lines + 2):
             self.add_page()
             self._style(SMALL)
@@ -216,19 +218,19 @@ def masked_phone(statement: Statement) -> str:
 
 
 def printable(text: str | None) -> str:
-    """One line of signs that the font has; those without a shape are left out, and of others there is a box."""
+    """One line of characters that the font has; invisible ones are dropped, and others become a box."""
     line = " ".join((text or "outside").split()) if text != "" else ""
-    return "".join(_shown(sign) for sign in VOWEL_I.sub("\u093f\\1", line))
+    return "".join(_glyph(sign) for sign in VOWEL_I.sub("\u093f\\1", line))
 
 
-def _shown(sign: str) -> str:
+def _glyph(sign: str) -> str:
     if not sign.isprintable():
         return ""
-    if ord(sign) in _known():
+    if ord(sign) in _font_characters():
         return sign
     return "" if unicodedata.category(sign) in MARKS else BOX
 
 
 @cache
-def _known() -> frozenset[int]:
+def _font_characters() -> frozenset[int]:
     return frozenset(TTFont(REGULAR).getBestCmap())

@@ -1,7 +1,7 @@
-"""What a wallet held at a moment of the past, and all that happened to it in a period: balances, totals and rows.
+"""Past balances of a wallet, and statements of a period: balances, totals and rows.
 
-A wallet's rows are in one order, by id and by time, and none is ever written between two others. So a moment is the row
-before it, a period is the rows from one id to another, and what was told of it once stays true while payments go on.
+A wallet's rows have the same order by id and by time, and none is ever inserted between two others. So a moment
+corresponds to the last row before it, a period to a range of ids, and a statement stays correct while payments go on.
 """
 
 import re
@@ -31,12 +31,12 @@ from wallet.models import Wallet
 
 MAX_LENGTH = timedelta(days=366)
 CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
-# Sums of rows, which stay what they are: a long period is summed for its first page and not for each.
+# Sums of rows, which never change: a long period is summed once and not for each page.
 totals_cache = LocMemCache("totals of statements", {"TIMEOUT": 3600})
 
 
 class Point(NamedTuple):
-    """Where a wallet stood after one of its rows."""
+    """A wallet's balance after one of its rows."""
 
     id: int
     balance: Decimal
@@ -47,7 +47,7 @@ EMPTY = Point(0, Decimal("0.00"))
 
 @dataclass(frozen=True, kw_only=True)
 class PastBalance:
-    """What a wallet held at a moment. What was held or limited then nobody knows."""
+    """A wallet's balance at a moment. Its holds, status and tier of that time are not recorded."""
 
     user: UserProfile
     balance: Decimal
@@ -67,7 +67,7 @@ class Statement:
     end_date: date
     opening: Point
     closing: Point
-    # What is behind the balances is read where they were, or on the primary.
+    # Rows are read from the database that the balances came from, or from the primary.
     read: Reader = field(default_factory=Reader, compare=False)
 
     @property
@@ -91,12 +91,12 @@ class Statement:
         return sum(count for count, _ in self._totals.values())
 
     def rows(self, after: int = 0) -> list[TransactionQuerySet]:
-        """What went out and what came in, after an id, as `touching` gives it."""
+        """Outgoing and incoming rows after an id, as `touching` returns them."""
         between = Transaction.objects.filter(pk__gt=max(after, self.opening.id), pk__lte=self.closing.id)
         return between.touching(self.wallet)
 
     def up_to(self, pk: int) -> "Statement":
-        """The same without the rows behind an id."""
+        """The same without the rows after an id."""
         sides = [side.filter(pk__lte=pk) for side in _sides(self.wallet)]
         ending = max(self.read(lambda: _newest(sides)), self.opening)
         return replace(self, closing=min(ending, self.closing))
@@ -104,16 +104,16 @@ class Statement:
     @cached_property
     def _totals(self) -> dict[str, tuple[int, Decimal]]:
         key = f"{self.wallet.pk} {self.opening} {self.closing}".replace(" ", "_")
-        return totals_cache.get_or_set(key, lambda: self.read(self._summed)) or {}
+        return totals_cache.get_or_set(key, lambda: self.read(self._sum)) or {}
 
-    def _summed(self) -> dict[str, tuple[int, Decimal]]:
+    def _sum(self) -> dict[str, tuple[int, Decimal]]:
         sums = [side.aggregate(count=Count("pk"), total=Sum("amount")) for side in self.rows()]
-        found = [(each["count"], each["total"] or Decimal("0.00")) for each in sums]
-        return dict(zip(("OUT", "IN"), found, strict=True))
+        totals = [(row["count"], row["total"] or Decimal("0.00")) for row in sums]
+        return dict(zip(("OUT", "IN"), totals, strict=True))
 
 
 def balance(wallet: Wallet, at: datetime | None = None) -> Wallet | PastBalance:
-    """The wallet as it is, or what it held at a moment: nothing before its first row."""
+    """The wallet now, or its balance at a moment, which is zero before its first row."""
     if at is None:
         return wallet
     return PastBalance(user=wallet.user, balance=point_at(wallet, at).balance, at=at)
@@ -122,9 +122,9 @@ def balance(wallet: Wallet, at: datetime | None = None) -> Wallet | PastBalance:
 def statement(
     wallet: Wallet, *, month: date | None = None, start_date: date | None = None, end_date: date | None = None
 ) -> Statement:
-    """Of a month, named by its first day, or of the days from one to another; by default of this month, so far.
+    """The statement of a month, given by its first day, or from one day to another; by default of the current month.
 
-    Raises ValidationError, by field, for what is no period, is longer than a year, or has not begun.
+    Raises ValidationError, by field, for a period that is incomplete, longer than a year, or in the future.
     """
     first, last = _days(start_date, end_date, month) if start_date or end_date else _month(month)
     read, moments = Reader(), (days.instant_before(first), days.end_of(last))
@@ -143,7 +143,7 @@ def _days(first: date | None, last: date | None, month: date | None) -> tuple[da
         raise ValidationError({"month": ["Name a month, or a first and a last day, and not both."]})
     if first is None or last is None:
         given, other = ("start_date", "end_date") if first else ("end_date", "start_date")
-        raise ValidationError({given: [f"It needs {other} beside it."]})
+        raise ValidationError({given: [f"It needs {other} too."]})
     _has_begun("start_date", first)
     if not timedelta(0) <= last - first < MAX_LENGTH:
         raise ValidationError({"end_date": [f"Name a day from start_date on, at most {MAX_LENGTH.days} days in all."]})
@@ -155,11 +155,11 @@ def _has_begun(name: str, first: date) -> None:
         raise ValidationError({name: ["This is in the future."]})
 
 
-# --- Where a moment is -------------------------------------------------------------------------------
+# --- The last row before a moment --------------------------------------------------------------------
 
 
 def point_at(wallet: Wallet, moment: datetime) -> Point:
-    """Where the wallet stood at a moment."""
+    """The wallet's last row at a moment, and its balance."""
     earlier = Transaction.objects.filter(timestamp__lte=moment).order_by("-timestamp", "-pk")
     near = earlier.values_list("pk", flat=True).first() or 0
     return _newest([_until(side, moment, near) for side in _sides(wallet)])
@@ -168,9 +168,9 @@ def point_at(wallet: Wallet, moment: datetime) -> Point:
 def _until(side: Any, moment: datetime, near: int) -> Any:
     """A range of ids whose newest row is the last one until a moment.
 
-    There is no index of a wallet's times. But the ledger's newest row until then, of whomever, has an id close by, and
-    from there on both the last row and the first one after it are few steps of the index of ids away. How few is a
-    matter of speed alone: clocks that differ make them more.
+    There is no index of a wallet's times. But `near`, the newest row of the whole ledger until then, has a close id,
+    and from there both the last row and the first one after it are a few steps away in the index of ids. Clocks that
+    differ make it slower, not wrong.
     """
     known = side.filter(pk__lte=near, timestamp__lte=moment).order_by("-pk").values_list("pk", flat=True).first() or 0
     later = side.filter(pk__gt=known, timestamp__gt=moment).order_by("pk").values_list("pk", flat=True).first()
@@ -179,7 +179,7 @@ def _until(side: Any, moment: datetime, near: int) -> Any:
 
 
 def _sides(wallet: Wallet) -> list[Any]:
-    """What it paid and what it received, without the names that `touching` joins."""
+    """What the wallet paid and what it received, without the names that `touching` joins."""
     rows = Transaction.objects.all()
     sides = [rows.filter(sender=wallet), rows.filter(receiver=wallet)]
     columns = ("sender_balance", "receiver_balance")
@@ -187,7 +187,7 @@ def _sides(wallet: Wallet) -> list[Any]:
 
 
 def _newest(sides: list[Any]) -> Point:
-    """Where the newest of the rows left the wallet."""
+    """The newest of the rows, and the balance after it."""
     found = [side.order_by("-pk").values_list("pk", "balance").first() for side in sides]
     return max((Point(*row) for row in found if row), default=EMPTY)
 
@@ -196,8 +196,8 @@ def _newest(sides: list[Any]) -> Point:
 
 
 class StatementPages(FeedPages):
-    """Oldest-first pages of a statement, each with all its balances and totals. Following pages are of the rows that
-    were there for the first."""
+    """Pages of a statement, oldest rows first, each with all balances and totals. Later pages include no rows that were
+    added after the first page."""
 
     parameters = {
         "cursor": ("string", "Where the page begins: taken from `next`."),
@@ -231,7 +231,7 @@ class StatementPages(FeedPages):
 
 
 def _continued(found: Statement, cursor: str | None) -> tuple[int, Statement]:
-    """Behind which id a page begins, and of what."""
+    """The id after which a page begins, and the statement without rows added since the first page."""
     if not cursor:
         return 0, found
     numbers = CURSOR.fullmatch(cursor)

@@ -1,8 +1,8 @@
-"""What the database itself refuses of the ledger: to change or delete a row, to give back more of a transaction than it
-moved, to capture more of a hold than it set aside.
+"""Triggers of the ledger. They refuse to change or delete a row, to give back more of a transaction than it moved, and
+to capture more of a hold than it set aside.
 
-Migrations make these. On SQLite one that alters the table makes a new one without its triggers: it must run `forbid`,
-and `forbid_excess`, again, which a test holds it to.
+Migrations create them. On SQLite a migration that alters the table replaces it by a new one without triggers, so it
+must run `forbid` and `forbid_excess` again, which a test checks.
 """
 
 from typing import Any
@@ -33,9 +33,9 @@ NOT_APPEND_ONLY_ON_SQLITE = [
     "DROP TRIGGER IF EXISTS transactions_no_delete",
 ]
 
-# The row that is given back, or the hold, is locked, so that of several at once each sees the one before. Only who may
-# change a row may lock it, and who serves may change none of the ledger: so this is done in the name of the owner, who
-# looks for tables nowhere else.
+# The original row, or the hold, is locked, so that concurrent inserts see each other. Locking a row takes the right to
+# update it, which the serving role does not have: so these functions run with the owner's rights and a fixed search
+# path.
 WITHIN = [
     "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)",
     """

@@ -10,12 +10,12 @@ from lokanetra import days
 from transactions.models import DayVolume, Transaction
 from wallet.money import MoneyField
 
-# A payment that took its time just before midnight is committed by then.
+# A slow payment from just before midnight is committed by then.
 GRACE = timedelta(minutes=5)
 
 
 def first_unsummed_day() -> date | None:
-    """The day at which summing goes on; None for an empty ledger."""
+    """The day at which summing continues; None for an empty ledger."""
     last = DayVolume.objects.aggregate(last=Max("day"))["last"]
     if last:
         return days.next_day(last)
@@ -24,14 +24,14 @@ def first_unsummed_day() -> date | None:
 
 
 def unsummed_days() -> list[date]:
-    """The days that are over and were not summed yet."""
+    """The days that are over and not summed yet."""
     start = first_unsummed_day()
     end = days.day_of(timezone.now() - GRACE)
     return [start + timedelta(days=n) for n in range((end - start).days)] if start else []
 
 
 def delete_since(since: date) -> None:
-    """Drop the sums from this day on: it and what follows it are to be summed again."""
+    """Delete the sums from this day on, so that those days are summed again."""
     DayVolume.objects.filter(day__gte=since).delete()
 
 
@@ -50,10 +50,10 @@ def of_day(day: date) -> QuerySet[Transaction]:
     return Transaction.objects.filter(timestamp__gte=days.start_of(day), timestamp__lte=days.end_of(day))
 
 
-def by_type(rows: QuerySet[Transaction], *also: str) -> Any:
-    """Count and sum (rupees) of the rows by their type, and by other columns where some are named."""
+def by_type(rows: QuerySet[Transaction], *columns: str) -> Any:
+    """Count and sum (rupees) of the rows by type and by the given columns."""
     sums = {"count": Count("pk"), "total": Sum("amount", output_field=MoneyField())}
-    return rows.order_by().values("transaction_type", *also).annotate(**sums)
+    return rows.order_by().values("transaction_type", *columns).annotate(**sums)
 
 
 def _volume(day: date, kind: str, row: Any) -> DayVolume:

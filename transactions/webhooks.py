@@ -1,6 +1,6 @@
-"""Webhooks: who hears of events, and what staff do with deliveries. Whoever calls these must be a superuser.
+"""Operations on webhooks and their deliveries. Callers must make sure that the user is a superuser.
 
-A webhook hears of what happens while it is on. What it has not taken when it is switched off waits until it is on
+A webhook receives what happens while it is on. Deliveries that are pending when it is switched off wait until it is on
 again.
 """
 
@@ -18,18 +18,18 @@ from transactions import events, signatures
 from transactions.models import Delivery, Event, Outbox, Webhook
 from users import audit
 
-# How long the secret that was replaced signs too.
+# How long a replaced secret still signs.
 OVERLAP = timedelta(hours=24)
 
 
 @atomic
 def create(*, by: int, url: str, types: Sequence[str]) -> Webhook:
-    """A server that from now on hears of events of these types. Its `secret` is shown to who made it, and never again.
+    """Send events of these types to a server from now on. The caller shows its `secret` this once.
 
     Raises UrlNotAllowed.
     """
     outside.check_url(url)
-    _settle_the_past()
+    _number_outbox()
     webhook = Webhook.objects.create(url=url, types=_in_order(types), secret=signatures.new_secret())
     _audit(by, webhook, None, {"url": url, "types": webhook.types}, flag=ADDITION)
     return webhook
@@ -37,9 +37,8 @@ def create(*, by: int, url: str, types: Sequence[str]) -> Webhook:
 
 @atomic
 def change(*, by: int, webhook_id: int, **changes: Any) -> Webhook:
-    """Set `url`, `types` or `is_active`. Switched on, it is given as much time as a new one. Raises Http404,
-    UrlNotAllowed."""
-    _settle_the_past()
+    """Set `url`, `types` or `is_active`. Switching it on forgets its failures. Raises Http404, UrlNotAllowed."""
+    _number_outbox()
     webhook = _locked(webhook_id)
     if "url" in changes:
         outside.check_url(changes["url"])
@@ -58,7 +57,7 @@ def change(*, by: int, webhook_id: int, **changes: Any) -> Webhook:
 
 @atomic
 def rotate(*, by: int, webhook_id: int, reason: str = "") -> Webhook:
-    """Give it a new secret, which is shown now and never again. The old one signs too for a day. Raises Http404."""
+    """Give it a new secret, which the caller shows this once. The old one still signs for a day. Raises Http404."""
     webhook = _locked(webhook_id)
     webhook.old_secret, webhook.old_secret_until = webhook.secret, timezone.now() + OVERLAP
     webhook.secret = signatures.new_secret()
@@ -69,7 +68,7 @@ def rotate(*, by: int, webhook_id: int, reason: str = "") -> Webhook:
 
 @atomic
 def test(*, by: int, webhook_id: int, reason: str = "") -> Delivery:
-    """Send an event of the type `webhook.test`, to one that is switched off too. Raises Http404."""
+    """Send an event of the type `webhook.test`, even if the webhook is switched off. Raises Http404."""
     webhook, now = _locked(webhook_id), timezone.now()
     _audit(by, webhook, None, None, what="test", reason=reason)
     return Delivery.objects.create(webhook=webhook, created_at=now, next_at=now)
@@ -77,9 +76,9 @@ def test(*, by: int, webhook_id: int, reason: str = "") -> Delivery:
 
 @atomic
 def retry(*, by: int, delivery_id: int) -> Delivery:
-    """Send it again, now, whatever became of it; if that fails, as often as a new one. Raises Http404."""
+    """Send it again now, whatever its status, with all attempts of a new one. Raises Http404."""
     delivery = get_object_or_404(Delivery.objects.select_related("webhook"), pk=delivery_id)
-    _again(Delivery.objects.filter(pk=delivery.pk))
+    _retry(Delivery.objects.filter(pk=delivery.pk))
     _audit(by, delivery.webhook, None, None, what="retry", delivery=delivery.pk)
     delivery.refresh_from_db(from_queryset=Delivery.objects.with_events())
     return delivery
@@ -87,20 +86,20 @@ def retry(*, by: int, delivery_id: int) -> Delivery:
 
 @atomic
 def retry_failed(*, by: int, webhook_id: int, reason: str = "") -> int:
-    """Send all again that failed: how many those are. Raises Http404."""
+    """Send all failed deliveries again and return how many. Raises Http404."""
     webhook = _locked(webhook_id)
-    count = _again(webhook.deliveries.filter(status=Delivery.Status.FAILED))
+    count = _retry(webhook.deliveries.filter(status=Delivery.Status.FAILED))
     _audit(by, webhook, None, None, what="retry", deliveries=count, reason=reason)
     return count
 
 
-def _settle_the_past() -> None:
-    """What happened until now is told to those who are on now, also where no worker has numbered it yet."""
+def _number_outbox() -> None:
+    """Number what happened until now, so that it is sent to the webhooks as they are now."""
     while Outbox.objects.exists():
         events.number()
 
 
-def _again(deliveries: Any) -> int:
+def _retry(deliveries: Any) -> int:
     return deliveries.update(status=Delivery.Status.PENDING, attempts=0, next_at=timezone.now())
 
 
@@ -109,7 +108,7 @@ def _locked(webhook_id: int) -> Webhook:
 
 
 def _in_order(types: Sequence[str]) -> list[str]:
-    """Each once, in the order of the documentation."""
+    """The types without repetitions, in the order of the documentation."""
     return [kind for kind in Event.Type.values if kind in types]
 
 

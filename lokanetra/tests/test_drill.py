@@ -1,4 +1,4 @@
-"""The drill is as described, and counts right: it fails if a payment was lost, done twice or wrongly answered."""
+"""The drill fits its documentation, and fails where a payment was lost, done twice or answered wrongly."""
 
 import itertools
 import re
@@ -169,7 +169,7 @@ def found_by(*, healthz: float = 0.1, first: float = 3.0, is_contradicted: bool 
         Acknowledged(TRANSFER, 101.0, 100.0 + first, is_contradicted),
     ]
     several.outcomes = [(100.5, "200"), (101.0, "503 server_busy"), (100.0 + first, "200")]
-    health = Health(1, asked=[(99.0, 9.0), (101.0, healthz)])
+    health = Health(1, answers=[(99.0, 9.0), (101.0, healthz)])
     return report.found(Window("kill", "primary killed", 15.0, 98.0, 100.0, 103.0 + first), several, [health])
 
 
@@ -190,12 +190,12 @@ def test_the_measurements_start_with_the_fault():
         ({"first": 16.0}, {}, True, ["primary killed: first write", "primary killed: longest without"]),
         ({"healthz": 2.5}, {}, True, ["primary killed: healthz"]),
         ({"is_contradicted": True}, {}, True, ["primary killed: contradicted"]),
-        ({}, {"lost": {"b"}}, True, ["primary killed: lost", "all in all, lost"]),
-        ({}, {"twice": {"a"}}, True, ["primary killed: twice", "all in all, done twice"]),
-        ({}, {"lost": {"before"}}, True, ["primary killed: lost", "all in all, lost"]),
-        ({}, {"lost": {"early"}}, True, ["all in all, lost"]),
-        ({}, {"unacknowledged": {"x"}}, True, ["all in all, done and not acknowledged"]),
-        ({}, {"wrong": {3}}, True, ["all in all, wallets with a wrong balance"]),
+        ({}, {"lost": {"b"}}, True, ["primary killed: lost", "in total, lost"]),
+        ({}, {"twice": {"a"}}, True, ["primary killed: twice", "in total, done twice"]),
+        ({}, {"lost": {"before"}}, True, ["primary killed: lost", "in total, lost"]),
+        ({}, {"lost": {"early"}}, True, ["in total, lost"]),
+        ({}, {"unacknowledged": {"x"}}, True, ["in total, done and not acknowledged"]),
+        ({}, {"wrong": {3}}, True, ["in total, wallets with a wrong balance"]),
         ({}, {}, False, ["check_ledger"]),
     ],
 )

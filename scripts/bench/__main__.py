@@ -1,4 +1,4 @@
-"""`scripts/bench.sh`: measure, print the table, write what was asked for."""
+"""`scripts/bench.sh`: measure, print the table, write the requested files."""
 
 import json
 import signal
@@ -20,13 +20,13 @@ def main() -> None:
     if options.chart and (options.outside or options.bill):
         parser.error("there is no chart of --outside and of --bill")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)  # what was started ends on the way out
+        signal.signal(number, _exit)  # started processes are stopped on the way out
     try:
         result = _measure(options)
     except Failed as fault:
         sys.exit(f"bench.sh: {fault}")
-    words = outside if options.outside else bill if options.bill else report
-    print(words.text(result))
+    formatter = outside if options.outside else bill if options.bill else report
+    print(formatter.text(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     if options.chart:
@@ -44,10 +44,10 @@ def _measure(options: Namespace) -> dict[str, Any]:
 
 
 def arguments() -> ArgumentParser:
-    """What they mean stands in `bench.sh --help`."""
+    """`bench.sh --help` explains the options."""
     parser = ArgumentParser("bench.sh", add_help=False, allow_abbrev=False)
-    parser.add_argument("--rounds", type=_from_to(1, 1_000), default=3)
-    parser.add_argument("--seconds", type=_from_to(1, LONGEST_SECONDS), default=10)
+    parser.add_argument("--rounds", type=_number_between(1, 1_000), default=3)
+    parser.add_argument("--seconds", type=_number_between(1, LONGEST_SECONDS), default=10)
     parser.add_argument("--only", type=_names)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sqlite", action="store_true")
@@ -55,8 +55,8 @@ def arguments() -> ArgumentParser:
     kind.add_argument("--outside", action="store_true")
     kind.add_argument("--bill", action="store_true")
     kind.add_argument("--peers", action="store_true")
-    parser.add_argument("--large-wallets", type=_from_to(growth.SMALL[0], 10**7), default=1_000_000)
-    parser.add_argument("--large-rows", type=_from_to(growth.SMALL[1], 10**8), default=10_000_000)
+    parser.add_argument("--large-wallets", type=_number_between(growth.SMALL[0], 10**7), default=1_000_000)
+    parser.add_argument("--large-rows", type=_number_between(growth.SMALL[1], 10**8), default=10_000_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--chart", type=Path)
     return parser
@@ -69,16 +69,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in throughput.NAMES if name in text.split(","))
 
 
-def _from_to(least: int, most: int) -> Callable[[str], int]:
+def _number_between(minimum: int, maximum: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise ArgumentTypeError(f"write a number from {least} to {most}")
+        if not text.isdecimal() or not minimum <= int(text) <= maximum:
+            raise ArgumentTypeError(f"write a number from {minimum} to {maximum}")
         return int(text)
 
     return number
 
 
-def _end(number: int, frame: Any) -> None:
+def _exit(number: int, frame: Any) -> None:
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""Accounts for the benchmarks, made through the models, and their logins. Runs in the server's environment."""
+"""Accounts for the benchmarks, created through the models, and their logins. Runs in the server's environment."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -22,7 +22,7 @@ HISTORY = 3_000
 
 @atomic
 def make(count: int) -> None:
-    """This many accounts on an empty database, each with its opening credit and the books in order."""
+    """Create this many accounts in an empty database, each with an opening credit, so that the books agree."""
     users = UserProfile.objects.bulk_create(_user(PHONES + n) for n in range(1, count + 1))
     wallets = [Wallet(user=user, balance=OPENING, day=days.today(), in_month=OPENING) for user in users]
     wallets[0].balance += HISTORY * RUPEE
@@ -35,7 +35,7 @@ def make(count: int) -> None:
 
 @atomic
 def log_in(folder: str, count: int) -> None:
-    """Fresh logins of the first accounts, and of one of the staff, as files with lines of phone and access token."""
+    """Log the first accounts and a staff account in, and write files with lines of phone and access token."""
     members = UserProfile.objects.filter(is_staff=False).order_by("pk")[:count]
     _write(Path(folder, "members"), members)
     _write(Path(folder, "reader"), members[:1])

@@ -1,4 +1,4 @@
-"""Where the time of a request goes: instructions and microseconds of each layer, those of the layers below included."""
+"""Where the time of a request goes: instructions and microseconds of each layer, including the layers below."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from scripts.bench.meters import LAYERS
 from scripts.bench.throughput import product
 
 REQUESTS = ("transfer", "balance", "history", "send-otp", "verify-otp")
-# Requests of each kind for each layer.
+# Requests of each kind for each layer, for counting and for timing.
 COUNTED, TIMED = 5, 20
 
 
@@ -61,9 +61,9 @@ def _bill(name: str, instructions: dict[str, int], microseconds: dict[str, float
     ]
 
 
-def _run(live: Live, under: list[str], kind: str, times: int) -> str:
-    command = [*under, sys.executable, "-m", "scripts.bench.bill_worker", kind, str(times)]
-    # Codes come with the answer, for what a gateway takes is its own affair.
+def _run(live: Live, prefix: list[str], kind: str, times: int) -> str:
+    command = [*prefix, sys.executable, "-m", "scripts.bench.bill_worker", kind, str(times)]
+    # Codes come with the response, so no SMS gateway is measured.
     environment = live.environment | {"PYTHONHASHSEED": "0", "OTP_ECHO": "on"}
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -72,7 +72,7 @@ def _run(live: Live, under: list[str], kind: str, times: int) -> str:
 
 
 def _read(path: Path) -> tuple[str, int]:
-    """A dump's name, and its instructions."""
+    """The name of a dump and its instructions."""
     dump = path.read_text()
     (name,) = re.findall(r"^desc: Trigger: Client Request: (.*)$", dump, re.MULTILINE) or [""]
     (total,) = re.findall(r"^(?:summary|totals): (\d+)", dump, re.MULTILINE)[:1] or ["0"]

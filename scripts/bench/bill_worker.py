@@ -1,4 +1,4 @@
-"""One process of the product that works on requests by itself, each layer of it metered in turn.
+"""One process that runs requests through the product without a server and meters one layer after the other.
 `python -m scripts.bench.bill_worker clock|instructions TIMES` on a database with accounts; `bill.py` runs it."""
 
 import gc
@@ -20,7 +20,7 @@ from scripts.bench.meters import LAYERS, Clock, Instructions, Meter
 
 WARM_UP = 10
 
-turn = count()
+sequence = count()
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
     requests = dict(_requests())
     for request in requests.values():
         for _ in range(WARM_UP):
-            work_on(request())
-    gc.disable()  # at another moment it would count for another layer
+            handle(request())
+    gc.disable()  # a collection would count for whichever layer it happens in
     meter: Meter = Instructions() if kind == "instructions" else Clock()
     for name, request in requests.items():
         for layer in range(len(LAYERS)):
@@ -43,19 +43,19 @@ def _measure(name: str, path: str, request: Callable[[], Any], meter: Meter, tim
     with _metered(path, meter):
         meter.begin()
         for _ in range(times):
-            made = request()
-            sys.modules[__name__].work_on(made)
+            built = request()
+            sys.modules[__name__].handle(built)
     meter.end(name)
 
 
 @contextmanager
 def _metered(path: str, meter: Meter) -> Iterator[None]:
-    """Meanwhile each outermost call of the function at this path is metered."""
+    """Meter each outermost call of the function at this path."""
     module, _, names = path.partition(":")
     *outer, name = names.split(".")
     owner: Any = sys.modules[__name__] if module == "scripts.bench.bill_worker" else import_module(module)
-    for each in outer:
-        owner = getattr(owner, each)
+    for part in outer:
+        owner = getattr(owner, part)
     original, inside = getattr(owner, name), False
 
     @wraps(original)
@@ -78,8 +78,8 @@ def _metered(path: str, meter: Meter) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def work_on(request: tuple[SimpleNamespace, bytes]) -> Any:
-    """As a slot does it."""
+def handle(request: tuple[SimpleNamespace, bytes]) -> Any:
+    """Handle a request as a slot of the server does."""
     answer = rsgi.application._call(rsgi.environ_of(*request))
     connection.close_if_unusable_or_obsolete()
     if answer.status not in (200, 201):
@@ -95,24 +95,24 @@ def _requests() -> Iterator[tuple[str, Callable[[], Any]]]:
     logins = [(user.phone_number, tokens.issue(user)["access"]) for user in users]
 
     def transfer() -> Any:
-        payer, payee = (logins[1 + (next(turn) + step) % 19] for step in (0, 3))
+        payer, payee = (logins[1 + (next(sequence) + step) % 19] for step in (0, 3))
         return _scope("POST", "/wallet/transfer/", payer[1], to_phone_number=payee[0], amount="1.00", remarks="Lunch")
 
     yield "transfer", transfer
-    yield "balance", lambda: _scope("GET", "/wallet/balance/", logins[1 + next(turn) % 19][1])
+    yield "balance", lambda: _scope("GET", "/wallet/balance/", logins[1 + next(sequence) % 19][1])
     yield "history", lambda: _scope("GET", "/transactions/", logins[0][1])
     yield "send-otp", lambda: _scope("POST", "/auth/send-otp/", None, phone_number=_phone())
-    yield "verify-otp", _verified
+    yield "verify-otp", _verification
 
 
 def _phone() -> str:
-    """Of an account that has logged in so: each a few times, or its own limits would be met."""
-    return f"+91{PHONES + 100 + next(turn) % 800}"
+    """The number of one of many accounts, so that none reaches its limits."""
+    return f"+91{PHONES + 100 + next(sequence) % 800}"
 
 
-def _verified() -> Any:
+def _verification() -> Any:
     phone = _phone()
-    code = work_on(_scope("POST", "/auth/send-otp/", None, phone_number=phone))["otp"]
+    code = handle(_scope("POST", "/auth/send-otp/", None, phone_number=phone))["otp"]
     return _scope("POST", "/auth/verify-otp/", None, phone_number=phone, otp=code)
 
 

@@ -1,11 +1,11 @@
-"""The result as a picture."""
+"""The result as a chart."""
 
 from pathlib import Path
 from typing import Any
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Asked for only here: who wants a table needs no library for pictures."""
+    """matplotlib is imported here because only charts need it."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -27,24 +27,24 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 def _throughput(result: dict[str, Any], names: list[str], rates: Any, latencies: Any) -> None:
     found = list(result["measurements"].values())
-    medians = [one["rate"] for one in found]
-    spread = [[one["rate"] - one["least"] for one in found], [one["most"] - one["rate"] for one in found]]
+    medians = [row["rate"] for row in found]
+    spread = [[row["rate"] - row["least"] for row in found], [row["most"] - row["rate"] for row in found]]
     rates.set(title="How many per second: median, least and most of the rounds", xlabel="per second")
     rates.bar_label(rates.barh(names, medians, xerr=spread, capsize=4), fmt="{:.0f}", padding=6)
-    _pairs(latencies, names, {kind: [one[kind] for one in found] for kind in ("p50", "p99")})
+    _pairs(latencies, names, {kind: [row[kind] for row in found] for kind in ("p50", "p99")})
     latencies.set(title="How long an answer takes", xlabel="milliseconds")
 
 
 def _growth(result: dict[str, Any], names: list[str], latencies: Any) -> None:
     found = result["measurements"].values()
-    labels = {size: "{wallets:,} wallets, {rows:,} rows".format(**known) for size, known in result["sizes"].items()}
-    _pairs(latencies, names, {label: [one[size]["p50"] for one in found] for size, label in labels.items()})
+    labels = {size: "{wallets:,} wallets, {rows:,} rows".format(**numbers) for size, numbers in result["sizes"].items()}
+    _pairs(latencies, names, {label: [row[size]["p50"] for row in found] for size, label in labels.items()})
     latencies.set(title="How long an answer takes when the ledger grows: p50", xlabel="milliseconds")
 
 
 def _pairs(plot: Any, names: list[str], series: dict[str, list[float]]) -> None:
-    for place, (label, values) in enumerate(series.items()):
-        bars = plot.barh([n + 0.4 * place - 0.2 for n in range(len(names))], values, height=0.38, label=label)
+    for index, (label, values) in enumerate(series.items()):
+        bars = plot.barh([n + 0.4 * index - 0.2 for n in range(len(names))], values, height=0.38, label=label)
         plot.bar_label(bars, fmt="{:.1f}", padding=3, fontsize=8)
     plot.set_yticks(range(len(names)), names)
     plot.legend(loc="upper left", bbox_to_anchor=(1, 1))

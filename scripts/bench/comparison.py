@@ -1,4 +1,4 @@
-"""The product beside two small servers of the same contract, on the same database: `peers/` has them."""
+"""The product compared with two small servers with the same contract, on the same database; they are in `peers/`."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ from scripts.bench.throughput import HOT_CONNECTIONS, WORKERS, product, run_roun
 
 PEERS = HERE / "peers"
 PYTHON = PEERS / ".venv" / "bin" / "python"
-FOUND_BY = {"transfer": "transfer", "hot": "hot", "balance": "/wallet/balance/"}
+SCRIPTS = {"transfer": "transfer", "hot": "hot", "balance": "/wallet/balance/"}
 
 
 def measure(options: Namespace) -> dict[str, Any]:
@@ -36,24 +36,24 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 
 def _plan(callers: Callers, ports: dict[str, int]) -> dict[str, Any]:
-    def run(what: str, port: int) -> Any:
-        connections = HOT_CONNECTIONS if what == "hot" else CONNECTIONS
-        return partial(callers.send, FOUND_BY[what], port=port, connections=connections)
+    def run(load: str, port: int) -> Any:
+        connections = HOT_CONNECTIONS if load == "hot" else CONNECTIONS
+        return partial(callers.send, SCRIPTS[load], port=port, connections=connections)
 
-    return {f"{what}, {name}": run(what, port) for what in FOUND_BY for name, port in ports.items()}
+    return {f"{load}, {name}": run(load, port) for load in SCRIPTS for name, port in ports.items()}
 
 
 def _compared(found: dict[str, Any]) -> dict[str, Any]:
     for name in found:
-        what, _, server = name.partition(", ")
+        load, _, server = name.partition(", ")
         if server == "lokanetra":
-            ratio = found[name]["rate"] / found[f"{what}, Fastify"]["rate"]
+            ratio = found[name]["rate"] / found[f"{load}, Fastify"]["rate"]
             found[name] |= {"compared": "Fastify", "ratio": round(ratio, 3)}
     return found
 
 
 def _install() -> None:
-    """What they need is theirs alone, and lies beside them."""
+    """Install the peers' own dependencies in their folder."""
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", PEERS / ".venv"], check=True)
         subprocess.run([PYTHON, "-m", "pip", "install", "-qq", "-r", PEERS / "requirements.txt"], check=True)
@@ -66,16 +66,16 @@ def _fastify() -> list[Any]:
 
 
 def _fast_api() -> list[Any]:
-    served = ["fast_api:app", "--app-dir", PEERS, "--workers", str(WORKERS), "--log-level", "warning"]
-    return [PYTHON, "-m", "uvicorn", *served]
+    arguments = ["fast_api:app", "--app-dir", PEERS, "--workers", str(WORKERS), "--log-level", "warning"]
+    return [PYTHON, "-m", "uvicorn", *arguments]
 
 
 @contextmanager
 def _served(live: Live, command: list[Any]) -> Iterator[int]:
-    """The port of a peer that runs on the product's database, and takes its tokens."""
+    """The port of a peer that runs on the product's database and accepts its tokens."""
     port, is_python = free_port(), "uvicorn" in command
-    at = ["--port", str(port)] if is_python else []
-    process = subprocess.Popen([*command, *at], env=_environment(live, port, is_python))
+    arguments = ["--port", str(port)] if is_python else []
+    process = subprocess.Popen([*command, *arguments], env=_environment(live, port, is_python))
     try:
         wait_for(lambda: urlopen(f"http://127.0.0.1:{port}/readyz").status == 200)
         yield port

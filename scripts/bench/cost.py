@@ -1,4 +1,4 @@
-"""What the server costs while nobody uses it and after everybody did: memory, and time until it is there."""
+"""The cost of the server: memory when idle and after the load, and the time to start."""
 
 import re
 import statistics
@@ -14,7 +14,7 @@ from lokanetra.tests.live import Live, free_port
 
 
 def summary(live: Live, idle: dict[str, list[float]], rounds: int) -> dict[str, Any]:
-    """After the load; `idle` is the memory before it. Times are medians, in seconds."""
+    """Measured after the load; `idle` is the memory before it. Times are medians, in seconds."""
     return {
         "idle": idle,
         "loaded": memory(live),
@@ -24,7 +24,7 @@ def summary(live: Live, idle: dict[str, list[float]], rounds: int) -> dict[str, 
 
 
 def memory(live: Live) -> dict[str, list[float]]:
-    """MiB of each worker: PSS shares what is shared among those who share it, RSS counts it for each."""
+    """MiB of each worker: PSS divides shared memory among its users, RSS counts it for each."""
     rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in live.workers()]
     return {name.upper(): [_mebibytes(name, rollup) for rollup in rollups] for name in ("Pss", "Rss")}
 
@@ -36,7 +36,7 @@ def second_server(live: Live, **environment: str) -> Live:
 
 
 def _start(live: Live) -> float:
-    """From `serve.sh` to the first answer, of one more server; the database is migrated."""
+    """Seconds from `serve.sh` to the first response of a second server; the database is migrated already."""
     server = second_server(live)
     before = time.monotonic()
     try:

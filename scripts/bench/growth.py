@@ -1,4 +1,4 @@
-"""Whether payments and lists stay as fast when the ledger grows: the same calls on a small and on a large one."""
+"""Whether payments and lists stay fast when the ledger grows: the same calls on a small and a large one."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from scripts.bench.throughput import Plan, product, run_rounds
 
 # Wallets and rows.
 SMALL = (1_000, 10_000)
-# A hundred pages of ten: so long is the first wallet's history in the small one.
+# The first wallet's history in the small ledger has a hundred pages of ten.
 HISTORY = "/transactions/?page_size=10"
 ADMIN_LIST = "/transactions/admin-list/"
 LISTS = {
@@ -30,23 +30,23 @@ def measure(options: Namespace) -> dict[str, Any]:
     sizes = {"small": SMALL, "large": (options.large_wallets, options.large_rows)}
     with ExitStack() as stack:
         callers = {size: stack.enter_context(_loaded(*numbers)) for size, numbers in sizes.items()}
-        plans = {size: _plan(several) for size, several in callers.items()}
+        plans = {size: _plan(group) for size, group in callers.items()}
         found = run_rounds({f"{name}, {size}": plans[size][name] for name in plans["small"] for size in sizes}, options)
-        measurements = {name: _beside(found[f"{name}, small"], found[f"{name}, large"]) for name in plans["small"]}
+        measurements = {name: _compared(found[f"{name}, small"], found[f"{name}, large"]) for name in plans["small"]}
         named = {size: {"wallets": wallets, "rows": rows} for size, (wallets, rows) in sizes.items()}
         return report.result(callers["large"].live, options, measurements) | {"sizes": named}
 
 
 @contextmanager
 def _loaded(wallets: int, rows: int) -> Iterator[Callers]:
-    """Both sizes run at once, so that what else the machine does meets them alike."""
+    """Both sizes run at once, so that other load of the machine affects both."""
     with product() as callers:
         load(callers.live.owner_url, wallets, rows)
         yield callers
 
 
 def _plan(callers: Callers) -> Plan:
-    """One caller at a time: how long an answer takes, not how many there are."""
+    """One caller at a time, to measure latency and not throughput."""
     alone = partial(partial, callers.send, connections=1)
     return {
         "transfer": alone("transfer"),
@@ -65,5 +65,5 @@ def _hundredth_page(callers: Callers) -> str:
     return path
 
 
-def _beside(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
+def _compared(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
     return {"small": small, "large": large, "ratio": round(large["p50"] / small["p50"], 2)}

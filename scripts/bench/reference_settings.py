@@ -1,4 +1,4 @@
-"""The product's settings, and a map with one more path: see `reference_urls.py`."""
+"""The product's settings with one more path: see `reference_urls.py`."""
 
 from lokanetra.settings import *  # noqa: F403
 

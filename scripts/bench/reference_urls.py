@@ -1,5 +1,5 @@
-"""The product's map and `/reference/`: a balance that no database was asked for. What `/wallet/balance/` takes longer
-is the price of looking the login and the wallet up."""
+"""The product's URLs and `/reference/`, a balance without any query. The difference to `/wallet/balance/` is the cost
+of looking up the login and the wallet."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""What was found, as a table and as data: medians over the rounds, and the machine that they are from."""
+"""The result as a table and as data: medians over the rounds, and the machine."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from psycopg.rows import scalar_row
 from lokanetra.tests.live import Live
 from scripts.bench.load import Round
 
-# What a database may be told to skip, to look faster.
+# Settings that a database could turn off to look faster.
 DURABLE = ("fsync", "synchronous_commit")
 
 
@@ -33,14 +33,14 @@ def result(live: Live, options: Namespace, measurements: dict[str, Any]) -> dict
 
 def summary(rounds: list[Round]) -> dict[str, Any]:
     """Medians over the rounds, and the range of the rates."""
-    rates = [one.rate for one in rounds]
+    rates = [found.rate for found in rounds]
     return {
         "rate": statistics.median(rates),
         "least": min(rates),
         "most": max(rates),
-        "p50": statistics.median(one.p50 for one in rounds),
-        "p99": statistics.median(one.p99 for one in rounds),
-        "rounds": [asdict(one) for one in rounds],
+        "p50": statistics.median(found.p50 for found in rounds),
+        "p99": statistics.median(found.p99 for found in rounds),
+        "rounds": [asdict(found) for found in rounds],
     }
 
 
@@ -68,7 +68,9 @@ def _cost(found: dict[str, Any] | None) -> list[str]:
     lines = ["", "| cost | |", "|---|---|"]
     for when in ("idle", "loaded"):
         for kind, workers in found[when].items():
-            lines.append(f"| {kind} per worker, {when} | {', '.join(f'{one:.0f}' for one in workers)} MiB |")
+            lines.append(
+                f"| {kind} per worker, {when} | {', '.join(f'{mebibytes:.0f}' for mebibytes in workers)} MiB |"
+            )
     lines.append(f"| from serve.sh to the first answer | {found['seconds_to_start']:.1f} s |")
     return [*lines, f"| import of lokanetra.wsgi | {found['seconds_to_import']:.2f} s |"]
 

@@ -1,4 +1,4 @@
-"""How much the product does in a second with a thousand wallets, beside what the same takes without it."""
+"""Requests per second with a thousand wallets, compared with the same work without the product."""
 
 import os
 import sys
@@ -18,9 +18,9 @@ from scripts.bench.load import Callers, Failed, Round, call, log_in, pgbench
 NAMES = ("transfer", "floor", "hot", "credit", "balance", "reference", "history", "login", "cost")
 COMPARED = {"transfer": "floor", "hot": "transfer", "balance": "reference"}
 HOT_CONNECTIONS = 32
-# One more than cores: while one waits for the database, which has its share of them, another works.
+# One more than cores: while one waits for the database, another works.
 WORKERS = (os.cpu_count() or 1) + 1
-# A phone gets five codes in ten minutes: with so many phones for each second of logins none comes to that.
+# A phone gets five codes in ten minutes: with this many phones for each second of logins none reaches that.
 PHONES_PER_SECOND = 200
 
 Plan = dict[str, Callable[[int], Round]]
@@ -45,7 +45,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 @contextmanager
 def product(sqlite: bool = False) -> Iterator[Callers]:
-    """The production server on an empty database of its own."""
+    """The production server with a new, empty database."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="lokanetra-bench-"))
         url = f"sqlite:///{folder}/db.sqlite3" if sqlite else stack.enter_context(own_postgres()).url
@@ -53,7 +53,7 @@ def product(sqlite: bool = False) -> Iterator[Callers]:
 
 
 def run_rounds(plan: Plan, options: Namespace) -> dict[str, Any]:
-    """Each for a second to warm up, then rounds in turn, so that what else the machine does meets all of them alike."""
+    """Warm up each for a second, then measure in rounds, so that other load of the machine affects all alike."""
     found: dict[str, list[Round]] = {name: [] for name in plan}
     for run in plan.values():
         run(1)

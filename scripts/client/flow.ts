@@ -1,7 +1,7 @@
-// Two people, and money between them, by the types that were generated: with wrong ones this does not compile.
+// Two people pay each other, with the generated types: if those are wrong this does not compile.
 //
-// LOKANETRA_URL says where the server is; it must let users credit themselves. PHONES are two numbers that are new there.
-// A code that the server does not answer with, as one in development does, is asked for.
+// LOKANETRA_URL is the address of the server, which must let users credit themselves. PHONES are two new numbers.
+// If the server does not return the code, as one in development does, the program asks for it.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -18,13 +18,13 @@ const baseUrl = process.env["LOKANETRA_URL"] ?? "http://127.0.0.1:8000";
 const [payerPhone = "9870000011", payeePhone = "9870000012"] = (process.env["PHONES"] ?? "").split(/\s+/).filter(Boolean);
 const terminal = createInterface({ input: process.stdin });
 
-// --- What the types must be, neither wider nor narrower ---
+// --- The exact types ---
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 type True<Fact extends true> = Fact;
 type TransferRefusal = NonNullable<Awaited<ReturnType<typeof transferTooMuch>>["error"]>;
 
-export type Promised = [
+export type Checked = [
   True<Same<Schemas["Receipt"]["transaction_type"], "CREDIT" | "DEBIT" | "TRANSFER">>,
   True<Same<Schemas["Receipt"]["amount"], string>>,
   True<Same<Schemas["Receipt"]["remarks"], string>>,
@@ -44,13 +44,13 @@ export type Promised = [
 
 // --- The calls ---
 
-/** What was answered; throws the problem where there is one. */
-function good<Data, Error>({ data, error, response }: Answer<Data, Error>): Data {
+/** The data of a response; throws its problem if there is one. */
+function expectData<Data, Error>({ data, error, response }: Answer<Data, Error>): Data {
   if (data === undefined) throw new TypeError(`${response.status}: ${JSON.stringify(error)}`);
   return data;
 }
 
-function bad<Data, Error>({ error }: Answer<Data, Error>): NonNullable<Error> {
+function expectError<Data, Error>({ error }: Answer<Data, Error>): NonNullable<Error> {
   assert(error, "it was not refused");
   return error;
 }
@@ -63,9 +63,9 @@ async function codeOf(sent: Schemas["Sent"]): Promise<string> {
 
 async function logIn(phone_number: string) {
   const nobody = createClient<paths>({ baseUrl });
-  const sent = good(await nobody.POST("/auth/send-otp/", { body: { phone_number } }));
+  const sent = expectData(await nobody.POST("/auth/send-otp/", { body: { phone_number } }));
   const body = { phone_number, otp: await codeOf(sent) };
-  const { access, user } = good(await nobody.POST("/auth/verify-otp/", { body }));
+  const { access, user } = expectData(await nobody.POST("/auth/verify-otp/", { body }));
   assert.equal(user.phone_number, phone_number);
   return { user, api: createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${access}` } }) };
 }
@@ -75,7 +75,7 @@ const payer = await logIn(payerPhone);
 const payee = await logIn(payeePhone);
 
 async function balance(): Promise<Schemas["BalanceAt"]> {
-  return good(await payer.api.GET("/wallet/balance/"));
+  return expectData(await payer.api.GET("/wallet/balance/"));
 }
 
 function transferTooMuch() {
@@ -83,52 +83,52 @@ function transferTooMuch() {
 }
 
 async function pay(): Promise<void> {
-  const credit = good(await payer.api.POST("/wallet/credit/", { params: once(), body: { amount: "1000.00" } }));
+  const credit = expectData(await payer.api.POST("/wallet/credit/", { params: once(), body: { amount: "1000.00" } }));
   assert.equal(credit.sender, null);
   const call = { params: once(), body: { to_phone_number: payeePhone, amount: "150.50", remarks: "Lunch" } };
   const first = await payer.api.POST("/wallet/transfer/", call);
   const again = await payer.api.POST("/wallet/transfer/", call);
-  assert.deepEqual(good(again), good(first));
+  assert.deepEqual(expectData(again), expectData(first));
   assert.equal(again.response.headers.get("Idempotent-Replayed"), "true");
   assert.equal((await balance()).balance, "849.50");
 }
 
 async function list(): Promise<void> {
-  const page = good(await payer.api.GET("/transactions/", { params: { query: { page_size: 1 } } }));
+  const page = expectData(await payer.api.GET("/transactions/", { params: { query: { page_size: 1 } } }));
   assert.equal(page.results[0]?.direction, "OUT");
   assert(page.next);
   const cursor = new URL(page.next).searchParams.get("cursor") ?? "";
-  const next = good(await payer.api.GET("/transactions/", { params: { query: { page_size: 1, cursor } } }));
+  const next = expectData(await payer.api.GET("/transactions/", { params: { query: { page_size: 1, cursor } } }));
   assert.deepEqual([next.results[0]?.transaction_type, next.next], ["CREDIT", null]);
 }
 
 async function refusals(): Promise<void> {
-  const problem = bad(await transferTooMuch());
+  const problem = expectError(await transferTooMuch());
   assert.equal(problem.code satisfies Schemas["Problem"]["code"], "insufficient_funds");
-  const unread = bad(await payer.api.POST("/wallet/debit/", { body: { amount: "0.00" } }));
+  const unread = expectError(await payer.api.POST("/wallet/debit/", { body: { amount: "0.00" } }));
   assert.deepEqual([unread.code, unread.errors?.["amount"]?.length], ["validation_error", 1]);
 }
 
 async function hold(): Promise<void> {
   const body = { to_phone_number: payeePhone, amount: "100.00" };
-  const { id, status } = good(await payer.api.POST("/wallet/holds/", { params: once(), body }));
+  const { id, status } = expectData(await payer.api.POST("/wallet/holds/", { params: once(), body }));
   assert.deepEqual([status, (await balance()).held], ["OPEN", "100.00"]);
   const captured = { params: { path: { id }, ...once() }, body: { amount: "60.00" } };
-  assert.equal(good(await payee.api.POST("/wallet/holds/{id}/capture/", captured)).hold, id);
-  const closed = bad(await payee.api.POST("/wallet/holds/{id}/void/", { params: { path: { id } } }));
+  assert.equal(expectData(await payee.api.POST("/wallet/holds/{id}/capture/", captured)).hold, id);
+  const closed = expectError(await payee.api.POST("/wallet/holds/{id}/void/", { params: { path: { id } } }));
   assert.equal(closed.code, "hold_closed");
 }
 
 async function request(): Promise<void> {
   const body = { from_phone_number: payerPhone, amount: "75.00" };
-  const { id } = good(await payee.api.POST("/wallet/requests/", { params: once(), body }));
-  const receipt = good(await payer.api.POST("/wallet/requests/{id}/pay/", { params: { path: { id }, ...once() } }));
-  const paid = good(await payee.api.GET("/wallet/requests/{id}/", { params: { path: { id } } }));
+  const { id } = expectData(await payee.api.POST("/wallet/requests/", { params: once(), body }));
+  const receipt = expectData(await payer.api.POST("/wallet/requests/{id}/pay/", { params: { path: { id }, ...once() } }));
+  const paid = expectData(await payee.api.GET("/wallet/requests/{id}/", { params: { path: { id } } }));
   assert.deepEqual([paid.status, paid.transaction], ["PAID", receipt.transaction_id]);
 }
 
 async function statement(): Promise<void> {
-  const { closing_balance, count } = good(await payer.api.GET("/transactions/statement/"));
+  const { closing_balance, count } = expectData(await payer.api.GET("/transactions/statement/"));
   assert.deepEqual([closing_balance, count], [(await balance()).balance, 4]);
 }
 

@@ -1,4 +1,4 @@
--- When the database is made: the role that servers and workers connect as. It owns nothing; the migration's job gives it
--- its rights.
+-- Runs when the database is created: the role of servers and workers. It owns nothing; the migrate service grants its
+-- rights.
 \getenv password SERVER_PASSWORD
 CREATE ROLE lokanetra_server LOGIN PASSWORD :'password';

@@ -1,4 +1,4 @@
-"""What happens to money when machines fail: `scripts/drill.sh` runs it, the product uses none of it."""
+"""Checks payments while machines fail. `scripts/drill.sh` runs it; the product itself uses none of this."""
 
 from pathlib import Path
 
@@ -6,4 +6,4 @@ HERE = Path(__file__).parent
 
 
 class Failed(Exception):
-    """Raised when the drill cannot go on: then it proves nothing."""
+    """Raised when the drill cannot continue: it proves nothing then."""

@@ -1,4 +1,4 @@
-"""`scripts/drill.sh`: let machines fail one after the other, and see what became of money."""
+"""`scripts/drill.sh`: let machines fail one after the other, and check the payments."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ from scripts.drill.report import Window
 from scripts.drill.scenarios import SCENARIOS, Scenario
 from scripts.drill.site import Site, running
 
-# Seconds that each fault lasts at least, and that are looked at after the first payment.
+# Seconds that each fault lasts at least after the first payment.
 LINGER = 10.0
 
 
 def main() -> None:
     options = arguments().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)  # what was started ends on the way out
+        signal.signal(number, _exit)  # started processes are stopped on the way out
     try:
         result = _drill(options)
     except (Failed, BenchFailed, TimeoutError, CalledProcessError) as fault:
@@ -42,50 +42,52 @@ def _drill(options: Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="lokanetra-drill-") as name:
         folder = Path(name)
         try:
-            say("starting etcd, three PostgreSQL nodes, Redis, two servers and the worker")
+            log("starting etcd, three PostgreSQL nodes, Redis, two servers and the worker")
             with running(folder) as site:
-                return _all(site, options.only)
+                return _run_all(site, options.only)
         finally:
             if options.logs:
                 _keep_logs(folder, options.logs)
 
 
-def _all(site: Site, names: tuple[str, ...]) -> dict[str, Any]:
+def _run_all(site: Site, names: tuple[str, ...]) -> dict[str, Any]:
     before = site.balances()
-    with paying(site.clients) as site.look:
+    with paying(site.clients) as site.check_clients:
         site.recover()
-        windows = [_take(site, name, SCENARIOS[name]) for name in names for _ in range(SCENARIOS[name].times)]
-    say("counting")
-    accounts = reconcile([one.payment for one in site.clients.acknowledged], site.ledger(), before, site.balances())
+        windows = [_run(site, name, SCENARIOS[name]) for name in names for _ in range(SCENARIOS[name].times)]
+    log("counting")
+    accounts = reconcile(
+        [answer.payment for answer in site.clients.acknowledged], site.ledger(), before, site.balances()
+    )
     return report.result(windows, accounts, site.clients, site.servers[0].live.check_ledger())
 
 
-def _take(site: Site, name: str, scenario: Scenario) -> dict[str, Any]:
+def _run(site: Site, name: str, scenario: Scenario) -> dict[str, Any]:
     since = time.monotonic()
     site.log_in()
-    say(scenario.title)
-    with scenario.trouble(site) as fault:
+    log(scenario.title)
+    with scenario.fail(site) as fault:
         site.wait_for_write(fault)
         time.sleep(LINGER)
     site.recover()
     window = Window(name, scenario.title, scenario.limit, since, fault, time.monotonic())
     found = report.found(window, site.clients, [server.health for server in site.servers])
-    say("  " + report.short(found))
+    log("  " + report.short(found))
     return found
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _keep_logs(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    for log in folder.glob("**/*.log"):
-        shutil.copy(log, target / "-".join(log.relative_to(folder).parts))
+    for path in folder.glob("**/*.log"):
+        shutil.copy(path, target / "-".join(path.relative_to(folder).parts))
 
 
 def arguments() -> ArgumentParser:
-    """What they mean stands in `drill.sh --help`."""
+    """`drill.sh --help` explains the options."""
     parser = ArgumentParser("drill.sh", add_help=False, allow_abbrev=False)
     parser.add_argument("--only", type=_names, default=tuple(SCENARIOS))
     parser.add_argument("--json", type=Path)
@@ -100,10 +102,10 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in SCENARIOS if name in text.split(","))
 
 
-def _end(number: int, frame: Any) -> None:
-    """Once: what ends on the way out is not to be interrupted."""
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
+def _exit(number: int, frame: Any) -> None:
+    """Exit once: the clean-up must not be interrupted."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

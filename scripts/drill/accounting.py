@@ -1,4 +1,4 @@
-"""What clients were told, held against the ledger: pure, so that it is tested without a drill."""
+"""Compares the answers that clients received with the ledger. Pure functions, tested without a drill."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from scripts.drill.clients import Payment
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Keys: `lost` were acknowledged and are not in the ledger as they were asked for, `twice` are there several times,
+    """Keys: `lost` were acknowledged and are not in the ledger as requested, `twice` are there several times,
     `unacknowledged` are there and were never acknowledged. `wrong` are wallets with another balance than expected.
     """
 
@@ -26,17 +26,17 @@ def reconcile(
     after: Mapping[int, int],
 ) -> Reconciliation:
     """`before` and `after` are the balances of the wallets, in paise."""
-    told, rows = list(acknowledged), Counter(ledger)
+    paid, rows = list(acknowledged), Counter(ledger)
     keys: Counter[str] = Counter()
     for row, count in rows.items():
         keys[row.key] += count
     expected = Counter(before)
-    for payment in told:
+    for payment in paid:
         expected[payment.to] += payment.amount
         expected[payment.payer] -= 0 if payment.is_credit else payment.amount
     return Reconciliation(
-        lost=frozenset(payment.key for payment in told if payment not in rows),
+        lost=frozenset(payment.key for payment in paid if payment not in rows),
         twice=frozenset(key for key, count in keys.items() if count > 1),
-        unacknowledged=frozenset(keys) - {payment.key for payment in told},
+        unacknowledged=frozenset(keys) - {payment.key for payment in paid},
         wrong=frozenset(wallet for wallet in {*before, *after} if expected[wallet] != after.get(wallet)),
     )

@@ -1,7 +1,7 @@
-"""Clients that pay while machines fail, each one payment after the other, and write down what they were told.
+"""Clients that pay while machines fail, each one payment after the other, and record the answers.
 
-A payment has a key of its own, which stands in its remarks too: so the ledger can be counted without the product's own
-table of keys. What was not answered, or not with a decision, is asked for again with the same key at the other server.
+Each payment has its own key, which is in its remarks too, so that the ledger can be counted without the product's table
+of keys. A payment without a final answer is requested again with the same key from the other server.
 """
 
 import itertools
@@ -18,13 +18,13 @@ from scripts.bench import PHONES
 from scripts.drill import Failed
 
 CLIENTS = 20
-# Seconds: for an answer, between two payments of one client, and before a payment is asked for again.
+# Seconds: for an answer, between two payments of one client, and before a payment is requested again.
 TIMEOUT, PAUSE, RETRY_PAUSE = 20.0, 0.05, 0.25
-# Seconds for payments that are under way at the end.
+# Seconds for payments in progress at the end.
 FINISH_TIMEOUT = 60.0
-# Answers that are no decision, after which the same key is sent again ...
+# Answers that are not final, after which the same key is sent again.
 UNDECIDED = (401, 408, 429, 500, 502, 503, 504)
-# ... and those of them, and of what is no answer, that promise that nothing has moved.
+# Outcomes that promise that nothing has moved.
 NOTHING_MOVED = ("no server", "503 server_busy", "401 token_not_valid", "429 throttled", "408 request_timeout")
 
 PAID, REPLAYED = DONE = ("200", "200 replayed")
@@ -46,7 +46,7 @@ class Payment:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """`is_contradicted`: it had been done by a try of which the client was told that nothing moved."""
+    """`is_contradicted`: it was done by an attempt whose answer promised that nothing moved."""
 
     payment: Payment
     begun: float
@@ -56,7 +56,7 @@ class Acknowledged:
 
 @dataclass
 class Clients:
-    """What they were told, by the clock of `time.monotonic`; lists only grow, so they are read while it goes on."""
+    """The answers of all clients, with times of `time.monotonic`. Lists only grow, so they can be read meanwhile."""
 
     ports: list[int]
     logins: list[str] = field(default_factory=list)
@@ -66,20 +66,20 @@ class Clients:
     given_up: Event = field(default_factory=Event)
 
     def pay(self, number: int) -> None:
-        """One client, until it is over; the payment that is under way is brought to its end."""
+        """Run one client until `over` is set; the payment in progress is completed."""
         servers = itertools.cycle(self.ports[number % 2 :] + self.ports[: number % 2])
         port = next(servers)
         for payment in _payments(number):
             if self.over.wait(PAUSE):
                 return
             is_sure = True
-            while (outcome := self._ask(payment, port, is_sure)) not in DONE:
+            while (outcome := self._request(payment, port, is_sure)) not in DONE:
                 if self.given_up.wait(RETRY_PAUSE):
                     return
                 is_sure = is_sure and outcome in NOTHING_MOVED
                 port = next(servers)
 
-    def _ask(self, payment: Payment, port: int, is_sure: bool) -> str:
+    def _request(self, payment: Payment, port: int, is_sure: bool) -> str:
         begun = time.monotonic()
         outcome = self._send(payment, port)
         answered = time.monotonic()
@@ -90,10 +90,10 @@ class Clients:
         return outcome
 
     def _send(self, payment: Payment, port: int) -> str:
-        """What came of it, in a word. Raises Failed when the product refused what it has no reason to refuse."""
+        """Send it and return the outcome. Raises Failed when the product refused it without a reason."""
         connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         try:
-            connection.request("POST", *_request(payment, self.logins[payment.payer]))
+            connection.request("POST", *_message(payment, self.logins[payment.payer]))
             response = connection.getresponse()
             content = json.loads(response.read())
         except ConnectionRefusedError:
@@ -111,43 +111,43 @@ class Clients:
         return f"{response.status} {content.get('code')}"
 
     def since(self, moment: float) -> list[Acknowledged]:
-        """What was begun then or later."""
-        return [one for one in list(self.acknowledged) if one.begun >= moment]
+        """What was begun at that moment or later."""
+        return [answer for answer in list(self.acknowledged) if answer.begun >= moment]
 
     def paid_since(self, moment: float) -> set[int]:
-        """The clients that began a payment then or later, and had it acknowledged."""
-        return {one.payment.payer for one in self.since(moment)}
+        """The clients that began a payment at that moment or later and had it acknowledged."""
+        return {answer.payment.payer for answer in self.since(moment)}
 
 
 @contextmanager
 def paying(clients: Clients) -> Iterator[Callable[[], None]]:
-    """They pay until the block ends. Calling what it gives raises what ended a client."""
+    """Let the clients pay until the block ends. The function it yields raises the exception that ended a client."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         running: list[Future[None]] = [pool.submit(clients.pay, number) for number in range(CLIENTS)]
 
-        def look() -> None:
-            for one in running:
-                if one.done():
-                    one.result()
+        def check() -> None:
+            for client in running:
+                if client.done():
+                    client.result()
 
         try:
-            yield look
+            yield check
             clients.over.set()
             wait(running, timeout=FINISH_TIMEOUT)
-            look()
+            check()
         finally:
             clients.over.set()
             clients.given_up.set()
 
 
 def _payments(number: int) -> Iterator[Payment]:
-    """Every third is a credit; transfers go round, so that each wallet is paid from all others."""
+    """Every third is a credit; transfers rotate, so that each wallet receives from all others."""
     for turn in itertools.count(1):
-        other = (number + turn % (CLIENTS - 1) + 1) % CLIENTS
-        yield Payment(f"drill-{number}-{turn}", number, other if turn % 3 else number, 1 + turn % 100)
+        payee = (number + turn % (CLIENTS - 1) + 1) % CLIENTS
+        yield Payment(f"drill-{number}-{turn}", number, payee if turn % 3 else number, 1 + turn % 100)
 
 
-def _request(payment: Payment, login: str) -> tuple[str, str, dict[str, str]]:
+def _message(payment: Payment, login: str) -> tuple[str, str, dict[str, str]]:
     rupees = f"{payment.amount // 100}.{payment.amount % 100:02}"
     body = {"amount": rupees, "remarks": payment.key}
     if not payment.is_credit:

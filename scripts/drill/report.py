@@ -1,4 +1,4 @@
-"""What was found, as a table and as data, and which promises it broke."""
+"""The result as a table and as data, and the promises that were broken."""
 
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ from scripts.drill.accounting import Reconciliation
 from scripts.drill.clients import PAID, Clients
 from scripts.drill.health import Health
 
-# Seconds until a server that is alive has said so.
+# Seconds in which a live server must answer its health check.
 HEALTHZ = 2.0
 HEADERS = ["what fails", "first payment, s", "longest without, s", "acknowledged", "lost", "twice", "healthz, s"]
 HEADERS += ["other answers"]
@@ -18,7 +18,7 @@ HEADERS += ["other answers"]
 
 @dataclass(frozen=True)
 class Window:
-    """One scenario, from its fault until everything is whole again; by the clock of `time.monotonic`.
+    """One scenario, from its fault until everything has recovered, in times of `time.monotonic`.
 
     `since` is when it was prepared: what was acknowledged just before the fault may be lost by it.
     """
@@ -35,30 +35,34 @@ class Window:
 
 
 def found(window: Window, clients: Clients, healths: list[Health]) -> dict[str, Any]:
-    """What the clients of this window saw. Times are seconds."""
-    told = [one for one in list(clients.acknowledged) if window.covers(one.answered)]
-    moments = [window.fault, *sorted(one.answered for one in told), window.end]
-    asked = [took for health in healths for moment, took in list(health.asked) if window.covers(moment)]
+    """What clients experienced in this window. Times are seconds."""
+    paid = [answer for answer in list(clients.acknowledged) if window.covers(answer.answered)]
+    moments = [window.fault, *sorted(answer.answered for answer in paid), window.end]
+    polls = [took for health in healths for moment, took in list(health.answers) if window.covers(moment)]
     return {
         "scenario": window.name,
         "title": window.title,
         "limit": window.limit,
-        "first_write": round(min(one.answered for one in told if one.begun >= window.fault) - window.fault, 2),
+        "first_write": round(min(answer.answered for answer in paid if answer.begun >= window.fault) - window.fault, 2),
         "longest_without": round(max(later - earlier for earlier, later in pairwise(moments)), 2),
-        "acknowledged": len(told),
-        "contradicted": sum(one.is_contradicted for one in told),
+        "acknowledged": len(paid),
+        "contradicted": sum(answer.is_contradicted for answer in paid),
         "answers": Counter(outcome for moment, outcome in list(clients.outcomes) if window.covers(moment)),
-        "healthz": round(max(asked), 3),
-        "keys": {one.payment.key for one in list(clients.acknowledged) if window.since <= one.answered <= window.end},
+        "healthz": round(max(polls), 3),
+        "keys": {
+            answer.payment.key for answer in list(clients.acknowledged) if window.since <= answer.answered <= window.end
+        },
     }
 
 
-def result(scenarios: list[dict[str, Any]], accounts: Reconciliation, clients: Clients, books: dict[str, Any]) -> dict:
-    """All of it, each lost or doubled key beside the scenario in which it was acknowledged."""
-    for one in scenarios:
-        keys = one.pop("keys")
-        one |= {"lost": len(accounts.lost & keys), "twice": len(accounts.twice & keys)}
-    totals = {name: len(several) for name, several in asdict(accounts).items()}
+def result(
+    scenarios: list[dict[str, Any]], reconciliation: Reconciliation, clients: Clients, books: dict[str, Any]
+) -> dict:
+    """All results, with lost and doubled keys counted in the scenario in which they were acknowledged."""
+    for scenario in scenarios:
+        keys = scenario.pop("keys")
+        scenario |= {"lost": len(reconciliation.lost & keys), "twice": len(reconciliation.twice & keys)}
+    totals = {name: len(keys) for name, keys in asdict(reconciliation).items()}
     return {
         "cores": os.cpu_count(),
         "scenarios": scenarios,
@@ -69,9 +73,11 @@ def result(scenarios: list[dict[str, Any]], accounts: Reconciliation, clients: C
 
 def broken(result: dict[str, Any]) -> list[str]:
     """The promises that were not kept."""
-    complaints = [complaint for one in result["scenarios"] for complaint in _complaints(one)]
+    complaints = [complaint for scenario in result["scenarios"] for complaint in _complaints(scenario)]
     complaints += [
-        f"all in all, {told}: {result['total'][name]}" for name, told in WRONG.items() if result["total"][name]
+        f"in total, {description}: {result['total'][name]}"
+        for name, description in WRONG.items()
+        if result["total"][name]
     ]
     return complaints + ([] if result["check_ledger"]["ok"] else ["check_ledger: the books do not agree"])
 
@@ -84,40 +90,41 @@ WRONG = {
 }
 
 
-def _complaints(one: dict[str, Any]) -> list[str]:
-    limits = {"first_write": one["limit"], "longest_without": one["limit"], "healthz": HEALTHZ}
+def _complaints(scenario: dict[str, Any]) -> list[str]:
+    limits = {"first_write": scenario["limit"], "longest_without": scenario["limit"], "healthz": HEALTHZ}
     limits |= {"lost": 0, "twice": 0, "contradicted": 0}
     return [
-        f"{one['title']}: {name.replace('_', ' ')} {one[name]}, at most {most:g}"
+        f"{scenario['title']}: {name.replace('_', ' ')} {scenario[name]}, at most {most:g}"
         for name, most in limits.items()
-        if one[name] > most
+        if scenario[name] > most
     ]
 
 
 def text(result: dict[str, Any]) -> str:
-    """A table in Markdown, fit for the documents."""
+    """A table in Markdown, as in the documentation."""
     lines = [row(HEADERS), "|" + "---|" * len(HEADERS)]
-    lines += [row(_cells(one)) for one in result["scenarios"]]
+    lines += [row(_cells(scenario)) for scenario in result["scenarios"]]
     total = result["total"]
     lines += [row(["all", "", "", total["acknowledged"], total["lost"], total["twice"], "", ""])]
     return "\n".join(lines)
 
 
-def short(one: dict[str, Any]) -> str:
-    """A line while it goes on."""
-    return f"first payment after {one['first_write']} s, {one['acknowledged']} acknowledged: {_answers(one)}"
+def short(scenario: dict[str, Any]) -> str:
+    """One line of progress."""
+    first, count = scenario["first_write"], scenario["acknowledged"]
+    return f"first payment after {first} s, {count} acknowledged: {_answers(scenario)}"
 
 
 def row(cells: list[Any]) -> str:
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-def _cells(one: dict[str, Any]) -> list[Any]:
-    times = [f"{one['first_write']:.1f}", f"{one['longest_without']:.1f}"]
-    counts = [one[name] for name in ("acknowledged", "lost", "twice")]
-    return [one["title"], *times, *counts, f"{one['healthz']:.2f}", _answers(one)]
+def _cells(scenario: dict[str, Any]) -> list[Any]:
+    times = [f"{scenario['first_write']:.1f}", f"{scenario['longest_without']:.1f}"]
+    counts = [scenario[name] for name in ("acknowledged", "lost", "twice")]
+    return [scenario["title"], *times, *counts, f"{scenario['healthz']:.2f}", _answers(scenario)]
 
 
-def _answers(one: dict[str, Any]) -> str:
-    """All but those that were paid at once."""
-    return ", ".join(f"{count} {outcome}" for outcome, count in one["answers"].most_common() if outcome != PAID)
+def _answers(scenario: dict[str, Any]) -> str:
+    """All outcomes except payments that succeeded at once."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in scenario["answers"].most_common() if outcome != PAID)

@@ -1,6 +1,4 @@
-"""What fails, one thing after the other. Each scenario is a block that is given the moment of its fault, and what was
-broken is mended when it ends.
-"""
+"""The scenarios. Each is a context manager that causes a fault, yields its time, and repairs it at the end."""
 
 import signal
 import time
@@ -10,12 +8,12 @@ from dataclasses import dataclass
 
 from scripts.drill.site import Site
 
-# Seconds from a fault to the first acknowledged payment, at most: where somebody notices at once, ...
+# The longest time in seconds from a fault to the first acknowledged payment, where it is noticed at once ...
 PROMPT = 15.0
-# ... and where a machine says nothing more: the `ttl` of its lock (20, see `patroni.yml`), 2 that Patroni waits for it
-# before it promotes another, 3 that the product waits for it in the midst of connecting, and a little.
+# ... and where a machine is silent: the `ttl` of its lock (20, see `patroni.yml`), 2 that Patroni waits before it
+# promotes another, 3 that the product waits while it connects, and some margin.
 SILENT = 27.0
-# Seconds that Redis is away; and etcd, longer than a primary would keep its lock without it.
+# Seconds without Redis, and without etcd, which is longer than a primary keeps its lock without it.
 AWAY, LONG = 5.0, 25.0
 
 
@@ -35,7 +33,7 @@ def postgres(site: Site) -> Iterator[float]:
 def lose(site: Site) -> Iterator[float]:
     node = site.cluster.node("leader")
     node.supervised.clear()
-    node.link("down")  # what it has sent and nobody has is gone with it
+    node.link("down")  # data that no standby has received is lost
     node.kill()
     yield time.monotonic()
     node.link("up")
@@ -103,7 +101,7 @@ def restart_servers(site: Site) -> Iterator[float]:
 @dataclass(frozen=True)
 class Scenario:
     title: str
-    trouble: Callable[[Site], AbstractContextManager[float]]
+    fail: Callable[[Site], AbstractContextManager[float]]
     limit: float = PROMPT
     times: int = 1
 

@@ -1,4 +1,4 @@
-"""The whole product as it runs on several machines: two servers, the worker, a cache, and the cluster of databases."""
+"""The whole product as on several machines: two servers, the worker, a cache, and the database cluster."""
 
 import os
 import secrets
@@ -18,10 +18,10 @@ from scripts.bench import PHONES, cost
 from scripts.bench.load import call
 from scripts.drill import Failed, cluster
 from scripts.drill.clients import CLIENTS, Clients, Payment
-from scripts.drill.cluster import Cluster, until
+from scripts.drill.cluster import Cluster, wait_until
 from scripts.drill.health import Health, watched
 
-# Patroni's virtual environment: what it needs is none of the product's business.
+# The virtual environment of Patroni, separate from the product's dependencies.
 PATRONI = BASE_DIR / ".drill"
 WORKERS = 2
 LEDGER = """
@@ -34,7 +34,7 @@ LEDGER = """
     WHERE remarks LIKE 'drill-%'
 """
 BALANCES = """
-    SELECT phone_number, balance FROM wallet_wallet JOIN users_userprofile AS holder ON holder.id = user_id
+    SELECT phone_number, balance FROM wallet_wallet JOIN users_userprofile AS account ON account.id = user_id
     WHERE NOT is_staff
 """
 
@@ -58,7 +58,7 @@ class Redis:
 
 @dataclass
 class Server:
-    """One of ours, and whoever asks whether it is alive."""
+    """A server of the product, and the polling of its health check."""
 
     live: Live
     health: Health
@@ -66,16 +66,16 @@ class Server:
 
     def start(self) -> None:
         self.live.start()
-        self.health.meant_to_be_up.set()
+        self.health.should_be_up.set()
 
     def stop(self) -> None:
-        self.health.meant_to_be_up.clear()
+        self.health.should_be_up.clear()
         self.keep_log()
         self.live.stop()
 
     def kill(self) -> None:
-        """Its workers too."""
-        self.health.meant_to_be_up.clear()
+        """Kill it and its workers."""
+        self.health.should_be_up.clear()
         workers = self.live.workers()
         for pid in (self.live.process.pid, *workers):
             os.kill(pid, signal.SIGKILL)
@@ -89,7 +89,7 @@ class Server:
             return False
 
     def keep_log(self) -> None:
-        """Before it is removed: each start has one of its own."""
+        """Append the log of this start before it is removed."""
         if self.live.output.exists():
             with self.log.open("ab") as log:
                 log.write(self.live.output.read_bytes())
@@ -103,41 +103,41 @@ class Site:
     redis: Redis
     worker: Popen
     clients: Clients
-    look: Callable[[], None]
+    check_clients: Callable[[], None]
 
     def wait_for_write(self, fault: float) -> None:
-        """Until something is acknowledged that was begun after the fault."""
-        self._paying(lambda: self.clients.since(fault), "no payment is acknowledged")
+        """Wait until a payment that was begun after the fault is acknowledged."""
+        self._wait_for_clients(lambda: self.clients.since(fault), "no payment is acknowledged")
 
     def recover(self) -> None:
-        """Until all nodes are there and agree, both servers are ready, and each client has paid anew."""
-        until(self.cluster.is_whole, "the cluster is not whole again")
+        """Wait until the cluster is whole, both servers are ready, and each client has paid again."""
+        wait_until(self.cluster.is_whole, "the cluster is not whole again")
         for server in self.servers:
-            until(server.is_ready, "a server is not ready")
+            wait_until(server.is_ready, "a server is not ready")
         now = time.monotonic()
-        self._paying(lambda: len(self.clients.paid_since(now)) == CLIENTS, "a client does not get on")
+        self._wait_for_clients(lambda: len(self.clients.paid_since(now)) == CLIENTS, "a client makes no progress")
         if self.worker.poll() is not None:
             raise Failed("the worker has ended")
 
-    def _paying(self, condition: Callable[[], object], what: str) -> None:
-        def is_so() -> object:
-            self.look()
+    def _wait_for_clients(self, condition: Callable[[], object], what: str) -> None:
+        def checked() -> object:
+            self.check_clients()
             return condition()
 
-        until(is_so, what)
+        wait_until(checked, what)
 
     def log_in(self) -> None:
-        """Anew, before the logins of last time are over."""
+        """Log the clients in again before their logins end."""
         call(self.servers[0].live, f"log_in({str(self.folder)!r}, {CLIENTS})")
         lines = (self.folder / "members").read_text().splitlines()
         self.clients.logins = [line.split()[1] for line in lines]
 
     def balances(self) -> dict[int, int]:
-        """What each client's wallet holds, in paise."""
+        """The balance of each client's wallet, in paise."""
         return {_number(phone): balance for phone, balance in self._rows(BALANCES)}
 
     def ledger(self) -> list[Payment]:
-        """What the ledger has of the drill."""
+        """The payments of the drill in the ledger."""
         found = self._rows(LEDGER)
         return [Payment(key, _number(payer), _number(payee), amount) for key, payer, payee, amount in found]
 
@@ -149,7 +149,7 @@ class Site:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Site]:
-    """All of it, with clients that pay. What was started ends with the block, in the order that it came."""
+    """Run everything. It is stopped in reverse order when the block ends."""
     with ExitStack() as stack:
         nodes = stack.enter_context(cluster.running(folder, PATRONI, secrets.token_hex()))
         with psycopg.connect(nodes.url(), autocommit=True) as session:
@@ -159,7 +159,7 @@ def running(folder: Path) -> Iterator[Site]:
         redis = Redis(folder, free_port())
         stack.callback(redis.stop)
         redis.start()
-        servers = [_server(stack, live, folder) for live in _two(stack, nodes, redis)]
+        servers = [_server(stack, live, folder) for live in _two_servers(stack, nodes, redis)]
         call(servers[0].live, f"make({CLIENTS})")
         worker = _worker(stack, folder, servers[0].live.environment)
         clients = Clients([server.live.port for server in servers])
@@ -169,15 +169,15 @@ def running(folder: Path) -> Iterator[Site]:
         yield site
 
 
-def _two(stack: ExitStack, nodes: Cluster, redis: Redis) -> tuple[Live, Live]:
-    # Counted in the cache, and more than a client comes to.
+def _two_servers(stack: ExitStack, nodes: Cluster, redis: Redis) -> tuple[Live, Live]:
+    # Counted in the cache, and higher than a client reaches.
     limits = {"REDIS_URL": f"redis://127.0.0.1:{redis.port}", "API_RATE_LIMIT": "6000/min"}
     first = stack.enter_context(live_server(nodes.url("lokanetra", "lokanetra"), workers=WORKERS, **limits))
-    return first, stack.enter_context(_another(first))
+    return first, stack.enter_context(_second_server(first))
 
 
 @contextmanager
-def _another(first: Live) -> Iterator[Live]:
+def _second_server(first: Live) -> Iterator[Live]:
     server = cost.second_server(first)
     try:
         server.start()
@@ -188,7 +188,7 @@ def _another(first: Live) -> Iterator[Live]:
 
 def _server(stack: ExitStack, live: Live, folder: Path) -> Server:
     server = Server(live, Health(live.port), folder / f"server-{live.port}.log")
-    server.health.meant_to_be_up.set()
+    server.health.should_be_up.set()
     stack.callback(server.keep_log)
     return server
 

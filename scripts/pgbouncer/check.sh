@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Tries the product through PgBouncer in transaction mode, with the settings of pgbouncer.ini.
+# Tests the product through PgBouncer in transaction mode, with the settings of pgbouncer.ini.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 Usage: scripts/pgbouncer/check.sh [PYTEST ARGUMENTS]
 
-Logs in, pays, holds, exports and races through PgBouncer before PostgreSQL (from its wheel), with fewer connections
-behind it than before it. It takes PGBOUNCER, or the pgbouncer on PATH if it is 1.22 or newer, or else builds one from
-Debian's sources under .pgbouncer, which needs a C compiler, make, curl, pkg-config, libevent-dev and libssl-dev.
+Logs in, pays, holds, exports and races through PgBouncer to PostgreSQL (from its wheel), with fewer connections to
+PostgreSQL than to PgBouncer. It uses PGBOUNCER, or the pgbouncer on PATH if it is 1.22 or newer, or else builds one
+from Debian's sources under .pgbouncer, which needs a C compiler, make, curl, pkg-config, libevent-dev and libssl-dev.
 TEXT
 }
 
@@ -31,7 +31,7 @@ is_new_enough() {
 
 can_build() {
     command -v cc make curl pkg-config >/dev/null && pkg-config --exists libevent openssl && return
-    echo "There is no PgBouncer from 1.22 on, and not what it takes to build one. On Debian and Ubuntu:" >&2
+    echo "There is no PgBouncer 1.22 or newer, and the tools to build one are missing. On Debian and Ubuntu:" >&2
     echo "apt-get install build-essential curl pkg-config libevent-dev libssl-dev" >&2
     return 1
 }

@@ -1,4 +1,4 @@
-"""The ledger in the console: to look at and to search, never to edit."""
+"""The ledger in the console: read-only, with search and export."""
 
 from typing import Any
 
@@ -60,14 +60,14 @@ class TransactionAdmin(MoneyAdmin):
         "shown_given_back",
     )
     list_filter = ("transaction_type", WalletFilter, ("amount", AmountRangeFilter), ("timestamp", MomentRangeFilter))
-    sortable_by = ("id", "shown_amount", "time")  # what there is an index for
+    sortable_by = ("id", "shown_amount", "time")  # the columns with an index
     search_fields = ("sender__user__username", "receiver__user__username")
     search_help_text = "How a username or phone number of either side begins, or the last digits of a phone."
     actions_detail = ("reverse",)
     actions_list = ("export",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        """Names are read for the rows of a page alone: joined, they cost the database its indexes."""
+        """Names are prefetched for one page only: a join keeps the database from using its indexes."""
         return super().get_queryset(request).prefetch_related("sender__user", "receiver__user")
 
     @display(description="type", label=COLOURS)
@@ -88,7 +88,7 @@ class TransactionAdmin(MoneyAdmin):
 
     @action(description="Export CSV", icon="download", url_path="export", permissions=["export"])
     def export(self, request: HttpRequest) -> HttpResponseBase:
-        """All rows of the list, with its filters, its search and its order."""
+        """All rows of the list, with its filters, search and order."""
         try:
             return LEDGER.answer(request, self.get_changelist_instance(request).queryset.up_to_now().for_staff())
         except (IncorrectLookupParameters, Problem) as refusal:
@@ -117,10 +117,10 @@ class TransactionAdmin(MoneyAdmin):
         row = visible_or_404(self, request, object_id)
 
         def do(reason: str, **part: Any) -> str:
-            back = refunds.reverse(
+            reversal = refunds.reverse(
                 user_id=current_account(request).pk, transaction_id=row.pk, remarks=reason, **part
             ).transaction
-            return f"{rupees(back.amount)} of transaction {row.pk} is given back by transaction {back.pk}."
+            return f"{rupees(reversal.amount)} of transaction {row.pk} is given back by transaction {reversal.pk}."
 
         facts = {"Transaction": row, "From": owner(row.sender), "To": owner(row.receiver), "Moved": rupees(row.amount)}
         facts["Given back"] = rupees(row.given_back)

@@ -1,4 +1,4 @@
-"""Webhooks in the console: superusers make, change, test and rotate them, and look at what became of deliveries."""
+"""Webhooks in the console: superusers create, change, test and rotate them, and see their deliveries."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from lokanetra.plurals import verb
 from transactions import webhooks
 from transactions.models import Delivery, DeliveryQuerySet, Event, Webhook
 
-# Deliveries are counted up to this many.
-MOST = 1_000
+# Deliveries are counted up to this number.
+MAX_COUNT = 1_000
 
 
 class ForSuperusers:
-    """The models have no permissions that others could be given."""
+    """These models have no permissions that could be given to others."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.is_superuser
@@ -52,20 +52,20 @@ class WebhookForm(ModelForm):
 
 def _count_of(status: Delivery.Status, description: str) -> Any:
     @display(description=description)
-    def told(self: Any, webhook: Webhook) -> str:
-        found = capped_count(webhook.deliveries.filter(status=status), MOST + 1)
+    def linked_count(self: Any, webhook: Webhook) -> str:
+        found = capped_count(webhook.deliveries.filter(status=status), MAX_COUNT + 1)
         page = reverse("admin:transactions_delivery_changelist")
-        count = f"{found:,}" if found <= MOST else f"more than {MOST:,}"
+        count = f"{found:,}" if found <= MAX_COUNT else f"more than {MAX_COUNT:,}"
         return link_to(f"{page}?webhook__id__exact={webhook.pk}&status__exact={status}", count)
 
-    return told
+    return linked_count
 
 
 @admin.register(Webhook)
 class WebhookAdmin(ForSuperusers, ShownOnce, ConsoleAdmin):
     form = WebhookForm
     list_display = ("url", "state", "failing", "waiting", "failed", "created")
-    list_per_page = 20  # each row is counted
+    list_per_page = 20  # each row needs two counts
     fields = ("url", "types", "is_active")
     readonly_fields = ("state", "failing", "given_up", "waiting", "failed", "created")
     sortable_by = ()
@@ -106,15 +106,15 @@ class WebhookAdmin(ForSuperusers, ShownOnce, ConsoleAdmin):
         return short_time(webhook.created_at)
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:
-        by, told = current_account(request).pk, form.cleaned_data
+        by, data = current_account(request).pk, form.cleaned_data
         if change:
-            webhooks.change(by=by, webhook_id=obj.pk, **{name: told[name] for name in form.changed_data})
+            webhooks.change(by=by, webhook_id=obj.pk, **{name: data[name] for name in form.changed_data})
         else:
-            made = webhooks.create(by=by, url=told["url"], types=told["types"])
-            obj.pk, obj.secret = made.pk, made.secret
+            created = webhooks.create(by=by, url=data["url"], types=data["types"])
+            obj.pk, obj.secret = created.pk, created.secret
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """`webhooks` did."""
+        """`webhooks` has logged it already."""
 
     log_change = log_addition
 
@@ -125,7 +125,7 @@ class WebhookAdmin(ForSuperusers, ShownOnce, ConsoleAdmin):
     def send_test(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(reason: str, **_: Any) -> str:
             delivery = webhooks.test(by=current_account(request).pk, webhook_id=int(object_id), reason=reason)
-            return f"Delivery {delivery.pk} is on its way."
+            return f"Delivery {delivery.pk} is queued."
 
         return self._answer(request, object_id, "Send a test", do)
 
@@ -141,12 +141,12 @@ class WebhookAdmin(ForSuperusers, ShownOnce, ConsoleAdmin):
     def retry_failed(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def do(reason: str, **_: Any) -> str:
             count = webhooks.retry_failed(by=current_account(request).pk, webhook_id=int(object_id), reason=reason)
-            return _told(count)
+            return _retried(count)
 
         return self._answer(request, object_id, "Retry all failed", do)
 
     def _secret(self, request: HttpRequest, title: str, webhook: Webhook) -> HttpResponse:
-        about = f"The secret that signs what {webhook.url} is sent."
+        about = f"The secret that signs requests to {webhook.url}."
         return show_secret(request, self, title=title, about=about, secret=webhook.secret or "")
 
     def _answer(self, request: HttpRequest, object_id: str, title: str, do: Any) -> HttpResponse:
@@ -164,12 +164,12 @@ class DeliveryAdmin(ForSuperusers, ReadOnlyAdmin):
         "sent", "again",
     )  # fmt: skip
     list_filter = ("status", "webhook")
-    sortable_by = ("id",)  # what there is an index for
+    sortable_by = ("id",)  # the only column with an index
     ordering = ("-id",)
     actions = ("retry",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        """Others are read for the rows of a page alone: joined, they cost the database its indexes."""
+        """Related rows are prefetched for one page only: a join keeps the database from using its indexes."""
         return super().get_queryset(request).prefetch_related("webhook", "event")
 
     @display(description="webhook")
@@ -198,16 +198,16 @@ class DeliveryAdmin(ForSuperusers, ReadOnlyAdmin):
 
     @admin.action(description="Retry", permissions=["manage"])
     def retry(self, request: HttpRequest, deliveries: DeliveryQuerySet) -> None:
-        """No more than a page shows: all that failed are a webhook's business."""
+        """At most one page; the page of a webhook retries all that failed."""
         ids = list(deliveries.values_list("pk", flat=True)[: self.list_per_page + 1])
         if len(ids) > self.list_per_page:
-            told = f"Choose at most {self.list_per_page}; the page of a webhook retries all that failed."
-            self.message_user(request, told, messages.ERROR)
+            message = f"Choose at most {self.list_per_page}; the page of a webhook retries all that failed."
+            self.message_user(request, message, messages.ERROR)
             return
         for pk in ids:
             webhooks.retry(by=current_account(request).pk, delivery_id=pk)
-        self.message_user(request, _told(len(ids)))
+        self.message_user(request, _retried(len(ids)))
 
 
-def _told(count: int) -> str:
+def _retried(count: int) -> str:
     return f"{count:,} {verb(count, 'delivery is', 'deliveries are')} sent again."

@@ -1,4 +1,4 @@
-"""Servers of others, on this machine, that take webhooks: well, badly, or not at all."""
+"""Local servers that receive webhooks and accept them, refuse them, or hang."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from standardwebhooks import Webhook
 
 @dataclass
 class Receiver:
-    """What it got, and what it answers: a status and a text, as `answer` says for each call."""
+    """The requests it received. `answer` is called for each and returns the status and the text of the response."""
 
     url: str = ""
     answer: Callable[[], tuple[int, str]] = lambda: (200, "thanks")
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     def events(self, secret: str | None) -> list[Any]:
-        """The events that came, each signed with the secret. Raises WebhookVerificationError."""
+        """The events received, all verified with the secret. Raises WebhookVerificationError."""
         assert secret
         return [Webhook(secret).verify(body, headers) for headers, body in self.requests]
 
@@ -30,7 +30,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def receiver(port: int = 0) -> Iterator[Receiver]:
-    """One that takes everything until told otherwise."""
+    """A receiver that accepts everything unless `answer` is set."""
     found = Receiver()
 
     class Handler(BaseHTTPRequestHandler):

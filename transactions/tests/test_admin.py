@@ -1,4 +1,4 @@
-"""The ledger in the console: to be found and looked at, never touched."""
+"""The ledger in the console can be searched and read, and never changed."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -101,7 +101,7 @@ def test_filters_narrow_the_list(console, dinner, limits, count):
 
 
 @pytest.mark.parametrize("limit", ["abc", "NaN", "sNaN", "-Infinity", "1e400", "1e999999999", "1e-999999999", "0.001"])
-def test_a_limit_that_is_no_amount_leads_back_to_the_list(console, dinner, limit):
+def test_an_invalid_amount_leads_back_to_the_list(console, dinner, limit):
     for name in ("amount_from", "amount_to"):
         assert console.get(LEDGER, {name: limit})["Location"] == f"{LEDGER}?e=1"
 
@@ -109,7 +109,7 @@ def test_a_limit_that_is_no_amount_leads_back_to_the_list(console, dinner, limit
 @pytest.mark.parametrize(
     "moment", ["soon", "2026-02-30", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1e9", "\u0663"]
 )
-def test_a_limit_that_is_no_moment_leads_back_to_the_list(console, dinner, moment):
+def test_an_invalid_time_leads_back_to_the_list(console, dinner, moment):
     for name in ("timestamp_from", "timestamp_to"):
         page = console.get(LEDGER, {name: moment})
         assert (page.status_code, page["Location"]) == (302, f"{LEDGER}?e=1")
@@ -119,7 +119,7 @@ def test_a_limit_that_is_no_moment_leads_back_to_the_list(console, dinner, momen
     "lookup", ["timestamp__year", "timestamp__exact", "amount__gte", "transaction_type__regex", "timestamp"]
 )
 @pytest.mark.parametrize("value", ["1", "-1", "9" * 20, "(", "9999-12-31T23:59:59-14:00"])
-def test_only_the_filters_of_the_list_are_obeyed(console, dinner, lookup, value):
+def test_only_the_filters_of_the_list_are_accepted(console, dinner, lookup, value):
     assert console.get(LEDGER, {lookup: value}).status_code == 400
 
 
@@ -130,7 +130,7 @@ def test_pages_take_as_many_queries_for_thirty_rows_as_for_two(console, dinner, 
         return len(captured)
 
     paths = (LEDGER, f"{LEDGER}{dinner.pk}/change/")
-    for path in paths:  # what is read once per process is read now
+    for path in paths:  # fills the caches of the process
         console.get(path)
     few = [queries(path) for path in paths]
     for number in range(28):

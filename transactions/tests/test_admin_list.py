@@ -36,7 +36,7 @@ def opening():
 
 @pytest.fixture
 def rows(asha, ravi, stranger, at):
-    """A few days of January 2026, by name; before it asha had got her 1000.00."""
+    """A few days of January 2026, by name; before them asha received her 1000.00."""
 
     def on(day, operation, amount, **arguments):
         with at(datetime(2026, 1, day, 12, tzinfo=UTC)):
@@ -143,7 +143,7 @@ def test_it_can_be_narrowed_and_ordered(rows, get, query, names):
     assert answer.json()["count"] == len(names)
 
 
-def test_words_are_looked_for_in_the_newest_rows_alone(rows, get, monkeypatch):
+def test_words_are_searched_in_the_newest_rows_only(rows, get, monkeypatch):
     monkeypatch.setattr(filters, "SEARCHED_ROWS", 2)
     assert ids(get(search="may", **JANUARY)) == [rows["loan"]]
     assert ids(get(search="may", type="transfer", **JANUARY)) == [rows["loan"], rows["rent"]]
@@ -170,7 +170,7 @@ def test_a_search_that_finds_many_accounts_finds_their_newest_rows(rows, get, mo
     ],
     ids=lambda text: repr(text)[:24],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(rows, get, name, value):
+def test_an_invalid_parameter_is_named(rows, get, name, value):
     refused(get(**{name: value}), name)
 
 
@@ -204,7 +204,7 @@ def test_the_links_lead_through_all_rows_and_back(rows, get):
 
 @pytest.mark.parametrize("column", ["amount", "timestamp"])
 @pytest.mark.parametrize("sign", ["", "-"])
-def test_equal_rows_keep_their_places_from_page_to_page(rows, asha, get, at, column, sign):
+def test_equal_rows_keep_their_order_from_page_to_page(rows, asha, get, at, column, sign):
     with at(datetime(2026, 1, 31, 12, tzinfo=UTC)):
         for _ in range(6):
             payments.debit(user_id=asha.pk, amount=Decimal("4.00"))
@@ -238,7 +238,7 @@ def test_a_list_that_was_too_long_to_count_is_not_counted_again_at_once(rows, ge
 
 
 @pytest.mark.parametrize("path", [ROWS, WALLETS])
-def test_it_is_for_staff_alone(asha, nobody, as_user, path):
+def test_it_is_for_staff_only(asha, nobody, as_user, path):
     refusal = as_user(asha).get(path)
     assert (refusal.status_code, refusal.json()["code"]) == (403, "permission_denied")
     refusal = nobody.get(path)
@@ -326,7 +326,7 @@ def test_wallets_can_be_narrowed_and_ordered(wallets, get, staff, query, names):
     [("status", "CLOSED"), ("min_balance", "ten"), ("max_balance", "-1"), ("min_balance", "1.005"),
      ("ordering", "user"), ("search", "\0"), ("page", "0"), ("page_size", "101")],
 )  # fmt: skip
-def test_what_cannot_be_read_about_wallets_is_named(wallets, get, name, value):
+def test_an_invalid_parameter_about_wallets_is_named(wallets, get, name, value):
     refused(get(WALLETS, **{name: value}), name)
 
 
@@ -360,7 +360,7 @@ def crowd(asha, ravi):
 
 
 def plans(call, wanted):
-    """How the database goes about the queries that `call` makes of these."""
+    """The database's plans for the selected queries of `call`."""
     with CaptureQueriesContext(connection) as captured:
         call()
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
@@ -374,7 +374,7 @@ def plans(call, wanted):
 
 
 def scans(plan, *tables):
-    """The tables that the plan reads whole."""
+    """The tables that the plan scans."""
     verb = "SCAN" if connection.vendor == "sqlite" else "Seq Scan on"
     return [table for table in tables if f"{verb} {table}" in plan]
 
@@ -422,9 +422,9 @@ SEARCHES = ["/auth/admin/users/?search=", f"{WALLETS}?search=", f"{ROWS}?search=
                                                 "transactions/transaction"))]  # fmt: skip
 
 
-def test_no_search_reads_a_table_whole(crowd, boss, as_user, monkeypatch):
+def test_no_search_scans_a_whole_table(crowd, boss, as_user, monkeypatch):
     if connection.vendor == "sqlite":
-        return  # it would rather read on in the order of a page than put in order what it found by index
+        return  # it reads in the order of the page instead of sorting what an index finds
     monkeypatch.setattr(filters, "SEARCHED_ROWS", 100)
     OTP.objects.bulk_create(OTP(phone_number=f"+9196{n:08}", created_at=NOW, expires_at=NOW) for n in range(5000))
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What reaches a webhook, and what is done when it does not."""
+"""What is sent to a webhook, and what happens when it fails."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ PAYMENT = ["transaction.created"]
 
 @pytest.fixture(autouse=True)
 def on_this_machine(settings):
-    """Receivers here speak http."""
+    """Receivers in these tests use http."""
     settings.DEBUG = True
 
 
@@ -37,7 +37,7 @@ def shop():
 
 @pytest.fixture
 def webhook(shop, asha, boss):
-    """One that hears of payments; what happened before is no longer news."""
+    """A webhook for payments; earlier changes are numbered already."""
     events.number()
     return webhooks.create(by=boss.pk, url=shop.url, types=PAYMENT)
 
@@ -47,7 +47,7 @@ def pay(user, amount="1.00"):
 
 
 def deliver(dispatcher: Dispatcher | None = None) -> None:
-    """All that is due now."""
+    """Send everything that is due."""
     (dispatcher or Dispatcher()).work(threading.Event())
 
 
@@ -65,10 +65,14 @@ def due_now() -> None:
 def test_a_payment_arrives_signed_and_as_the_feed_shows_it(webhook, shop, asha):
     row = pay(asha, "12.50")
     deliver()
-    (told,) = shop.events(webhook.secret)
+    (received,) = shop.events(webhook.secret)
     (event,) = Event.objects.with_transactions().filter(transaction=row)
-    assert told == EventSerializer(event).data
-    assert (told["type"], told["data"]["id"], told["data"]["amount"]) == ("transaction.created", row.pk, "12.50")
+    assert received == EventSerializer(event).data
+    assert (received["type"], received["data"]["id"], received["data"]["amount"]) == (
+        "transaction.created",
+        row.pk,
+        "12.50",
+    )
     ((headers, _),) = shop.requests
     assert headers["webhook-id"] == f"evt_{event.pk}"
     delivery = Delivery.objects.get()
@@ -76,7 +80,7 @@ def test_a_payment_arrives_signed_and_as_the_feed_shows_it(webhook, shop, asha):
     assert (delivery.answer, delivery.next_at) == ("thanks", None)
 
 
-def test_each_hears_of_the_types_it_asked_for_and_of_nothing_from_before(webhook, shop, asha, boss):
+def test_each_receives_only_its_types_and_nothing_from_before(webhook, shop, asha, boss):
     with receiver() as other:
         second = webhooks.create(by=boss.pk, url=other.url, types=["hold.opened", "wallet.frozen"])
         pay(asha)
@@ -85,7 +89,7 @@ def test_each_hears_of_the_types_it_asked_for_and_of_nothing_from_before(webhook
         assert other.events(second.secret) == []
 
 
-def test_what_nobody_had_numbered_when_it_was_made_or_switched_is_told_by_what_it_was_then(webhook, shop, asha, boss):
+def test_changes_not_numbered_yet_are_sent_to_the_webhooks_of_their_time(webhook, shop, asha, boss):
     pay(asha, "1.00")
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
     pay(asha, "2.00")
@@ -94,10 +98,10 @@ def test_what_nobody_had_numbered_when_it_was_made_or_switched_is_told_by_what_i
         webhooks.create(by=boss.pk, url=other.url, types=PAYMENT)
         deliver()
         assert other.requests == []
-    assert [told["data"]["amount"] for told in shop.events(webhook.secret)] == ["1.00"]
+    assert [event["data"]["amount"] for event in shop.events(webhook.secret)] == ["1.00"]
 
 
-def test_what_happened_while_it_was_off_is_not_sent_but_what_waited_is(webhook, shop, asha, boss):
+def test_events_while_it_was_off_are_not_sent_but_pending_ones_are(webhook, shop, asha, boss):
     pay(asha, "1.00")
     events.number()
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
@@ -106,10 +110,10 @@ def test_what_happened_while_it_was_off_is_not_sent_but_what_waited_is(webhook, 
     assert shop.requests == []
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=True)
     deliver()
-    assert [told["data"]["amount"] for told in shop.events(webhook.secret)] == ["1.00"]
+    assert [event["data"]["amount"] for event in shop.events(webhook.secret)] == ["1.00"]
 
 
-def test_for_a_day_the_old_secret_signs_too(webhook, shop, asha, boss, clock_at):
+def test_for_a_day_the_old_secret_still_signs(webhook, shop, asha, boss, clock_at):
     old = webhook.secret
     new = webhooks.rotate(by=boss.pk, webhook_id=webhook.pk).secret
     pay(asha)
@@ -125,16 +129,16 @@ def test_for_a_day_the_old_secret_signs_too(webhook, shop, asha, boss, clock_at)
         shop.events(old)
 
 
-def test_a_test_reaches_one_that_is_off_too(webhook, shop, boss):
+def test_a_test_is_sent_even_to_a_webhook_that_is_off(webhook, shop, boss):
     webhooks.change(by=boss.pk, webhook_id=webhook.pk, is_active=False)
     delivery = webhooks.test(by=boss.pk, webhook_id=webhook.pk)
     deliver()
-    (told,) = shop.events(webhook.secret)
-    assert (told["id"], told["type"], told["data"]) == (None, "webhook.test", {"webhook": webhook.pk})
+    (event,) = shop.events(webhook.secret)
+    assert (event["id"], event["type"], event["data"]) == (None, "webhook.test", {"webhook": webhook.pk})
     assert shop.requests[0][0]["webhook-id"] == f"test_{delivery.pk}"
 
 
-def test_a_secret_that_cannot_be_read_sends_nothing_and_says_so(webhook, shop, asha, settings):
+def test_with_an_unreadable_secret_nothing_is_sent_and_the_answer_says_why(webhook, shop, asha, settings):
     settings.SECRET_KEY = "another" * 10
     pay(asha)
     deliver()
@@ -142,17 +146,17 @@ def test_a_secret_that_cannot_be_read_sends_nothing_and_says_so(webhook, shop, a
     assert "rotate it" in Delivery.objects.get().answer
 
 
-def test_no_secret_stands_in_the_database(webhook):
+def test_secrets_are_encrypted_in_the_database(webhook):
     with connection.cursor() as cursor:
         cursor.execute("SELECT secret FROM transactions_webhook")
         ((kept,),) = cursor.fetchall()
     assert webhook.secret.removeprefix("whsec_") not in kept
 
 
-# --- What is not taken -------------------------------------------------------------------------------
+# --- Failures ----------------------------------------------------------------------------------------
 
 
-def test_it_is_tried_ten_times_at_growing_distances_and_then_it_failed(webhook, shop, asha):
+def test_it_is_attempted_ten_times_with_growing_delays_and_then_fails(webhook, shop, asha):
     shop.answer = answering(500, "no\0t now" + "!" * 2000)
     pay(asha)
     for attempt, pause in enumerate(RETRY_DELAYS[1:], 1):
@@ -164,13 +168,13 @@ def test_it_is_tried_ten_times_at_growing_distances_and_then_it_failed(webhook, 
     deliver()
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts, delivery.next_at) == ("FAILED", 10, None)
-    assert delivery.answer == "not now" + "!" * 1016  # a KiB without the NUL, which PostgreSQL has no text with
+    assert delivery.answer == "not now" + "!" * 1016  # a KiB without the NUL, which PostgreSQL does not store
     assert len({headers["webhook-id"] for headers, _ in shop.requests}) == 1
     assert len(shop.events(webhook.secret)) == 10
 
 
 @pytest.mark.parametrize("status", [302, 404, 410, 503])
-def test_only_two_hundreds_are_taken(webhook, shop, asha, status):
+def test_only_2xx_counts_as_accepted(webhook, shop, asha, status):
     shop.answer = answering(status)
     pay(asha)
     deliver()
@@ -178,7 +182,7 @@ def test_only_two_hundreds_are_taken(webhook, shop, asha, status):
     assert Webhook.objects.get().failing_since
 
 
-def test_one_answer_that_takes_it_makes_all_well(webhook, shop, asha):
+def test_one_accepted_delivery_ends_the_failure(webhook, shop, asha):
     shop.answer = answering(500)
     pay(asha)
     deliver()
@@ -210,7 +214,7 @@ def test_after_five_days_it_is_switched_off_and_says_so(webhook, shop, asha, bos
     assert Webhook.objects.get().is_active
 
 
-def test_what_failed_is_sent_again_by_one_or_all(webhook, shop, asha, boss):
+def test_failed_deliveries_are_retried_one_by_one_or_all(webhook, shop, asha, boss):
     for _ in range(3):
         pay(asha)
     events.number()
@@ -226,7 +230,7 @@ def test_what_failed_is_sent_again_by_one_or_all(webhook, shop, asha, boss):
 # --- Workers -----------------------------------------------------------------------------------------
 
 
-def test_what_a_dead_worker_had_is_sent_when_its_time_is_over(webhook, shop, asha):
+def test_deliveries_of_a_dead_worker_are_sent_when_their_lease_ends(webhook, shop, asha):
     pay(asha)
     events.number()
     ((lost, _),) = deliveries.claim(Counter(), 10)
@@ -238,7 +242,7 @@ def test_what_a_dead_worker_had_is_sent_when_its_time_is_over(webhook, shop, ash
     assert Delivery.objects.get().status == "DELIVERED"
 
 
-def test_a_webhook_has_few_senders_and_one_that_fails_has_one(webhook, asha):
+def test_a_webhook_has_few_senders_and_a_failing_one_has_one(webhook, asha):
     for _ in range(2 * deliveries.MAX_PER_WEBHOOK):
         pay(asha)
     events.number()
@@ -250,13 +254,13 @@ def test_a_webhook_has_few_senders_and_one_that_fails_has_one(webhook, asha):
     assert deliveries.claim(Counter({webhook.pk: 1}), 100) == []
 
 
-def test_a_round_that_finds_no_database_forgets_nothing_that_was_sent(webhook, shop, asha, monkeypatch):
+def test_a_step_without_a_database_loses_no_result(webhook, shop, asha, monkeypatch):
     pay(asha)
     dispatcher = Dispatcher()
     with monkeypatch.context() as away:
         away.setattr(deliveries, "record_answers", lambda done: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            while dispatcher.round():
+            while dispatcher.step():
                 pass
     assert Delivery.objects.get().status == "PENDING"
     dispatcher.finish()
@@ -264,7 +268,7 @@ def test_a_round_that_finds_no_database_forgets_nothing_that_was_sent(webhook, s
     assert len(shop.requests) == 1
 
 
-def test_a_mistake_of_ours_is_one_try_that_failed(webhook, asha, caplog):
+def test_an_exception_of_ours_is_one_failed_attempt(webhook, asha, caplog):
     pay(asha)
     deliver(Dispatcher(send=lambda message: 1 / 0))
     delivery = Delivery.objects.get()
@@ -284,12 +288,12 @@ def test_several_workers_send_each_once(webhook, shop, asha):
             connection.close()
 
     at_once(work, work, work)
-    numbers = [told["id"] for told in shop.events(webhook.secret)]
+    numbers = [event["id"] for event in shop.events(webhook.secret)]
     assert len(numbers) == len(set(numbers)) == 40
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_that_hangs_keeps_no_other_waiting(webhook, shop, asha, boss):
+def test_a_webhook_that_hangs_does_not_delay_others(webhook, shop, asha, boss):
     over = threading.Event()
     with receiver() as hanging:
         hanging.answer = lambda: (over.wait(20) and 200, "")
@@ -299,17 +303,17 @@ def test_one_that_hangs_keeps_no_other_waiting(webhook, shop, asha, boss):
         dispatcher = Dispatcher()
         began = time.monotonic()
         while len(shop.requests) < 20:
-            dispatcher.round()
+            dispatcher.step()
             assert time.monotonic() - began < 5
         over.set()
         dispatcher.finish()
     assert len(hanging.requests) == deliveries.MAX_PER_WEBHOOK
 
 
-# --- What is kept ------------------------------------------------------------------------------------
+# --- Old events --------------------------------------------------------------------------------------
 
 
-def test_old_events_go_when_they_were_delivered_and_the_last_stays(webhook, shop, asha, settings):
+def test_old_events_are_removed_after_delivery_except_the_last(webhook, shop, asha, settings):
     for _ in range(3):
         pay(asha)
     deliver()

@@ -1,4 +1,4 @@
-"""Every change leaves an event in its commit, and a reader who goes on after the last one misses none."""
+"""Every change leaves an event in its commit, and a reader that continues after the last one misses none."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from wallet.tests.test_races import in_thread
 
 FEED = "/transactions/events/"
 ONE = Decimal("1.00")
-# Where staff see a thing of each kind.
+# Where staff see each kind of thing.
 SHOWN = {
     "transaction": "/transactions/admin-list/",
     "hold": "/wallet/admin/holds/",
@@ -34,7 +34,7 @@ SHOWN = {
 
 @pytest.fixture
 def cast(asha, ravi, boss):
-    """Asha has paid ravi, who holds some of hers; what happened until now is no longer news."""
+    """Asha has paid ravi, and a hold and a request are open; all of that is numbered already."""
     paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(20)).transaction
     hold = holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(10), expires_in=60)
     asked = requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=Decimal(10), expires_in=60)
@@ -44,7 +44,7 @@ def cast(asha, ravi, boss):
 
 @pytest.fixture
 def reader(staff, as_user):
-    """Staff who may do nothing but read events, besides what all staff may."""
+    """Staff with the right to view events and no other."""
     staff.user_permissions.add(Permission.objects.get(codename="view_event"))
     return as_user(staff)
 
@@ -61,7 +61,7 @@ def last_id():
 
 
 def after_the_event(do):
-    """What is done when an event was written, in its transaction."""
+    """Call something after an event was written, in the same transaction."""
 
     def execute(run, sql, *args):
         result = run(sql, *args)
@@ -72,8 +72,8 @@ def after_the_event(do):
     return connection.execute_wrapper(execute)
 
 
-def staff_deed(deed):
-    return lambda cast: deed(user_id=cast.boss.pk, wallet_id=cast.ravi.wallet.pk, reason="asked")
+def by_staff(action):
+    return lambda cast: action(user_id=cast.boss.pk, wallet_id=cast.ravi.wallet.pk, reason="asked")
 
 
 def expire(close):
@@ -84,7 +84,7 @@ def expire(close):
         close()
 
 
-DEEDS = {
+ACTIONS = {
     "credit": (lambda cast: payments.credit(user_id=cast.asha.pk, amount=ONE), ["transaction.created"]),
     "debit": (lambda cast: payments.debit(user_id=cast.asha.pk, amount=ONE), ["transaction.created"]),
     "transfer": (
@@ -131,54 +131,54 @@ DEEDS = {
     ),
     "expiry of a request": (lambda cast: expire(requests.expire), ["request.expired"]),
     "new account": (lambda cast: accounts.create(phone_number="+919444444444"), ["wallet.created"]),
-    "freeze": (staff_deed(status.freeze), ["wallet.frozen"]),
+    "freeze": (by_staff(status.freeze), ["wallet.frozen"]),
     "deactivation": (lambda cast: accounts.set_active(cast.ravi, False), ["user.deactivated"]),
 }
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", ACTIONS)
 def test_a_change_leaves_its_events_as_staff_see_the_thing(cast, boss, as_user, name):
-    deed, types = DEEDS[name]
+    action, types = ACTIONS[name]
     before = last_id()
-    deed(cast)
-    told = as_user(boss).get(FEED, {"after": before}).json()["results"]
-    assert [event["type"] for event in told] == types
-    for event in told:
+    action(cast)
+    found = as_user(boss).get(FEED, {"after": before}).json()["results"]
+    assert [event["type"] for event in found] == types
+    for event in found:
         shown = as_user(boss).get(SHOWN[event["type"].split(".")[0]]).json()["results"]
         assert event["data"] in shown
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", ACTIONS)
 def test_a_change_that_is_rolled_back_leaves_none(cast, name):
-    deed, _ = DEEDS[name]
+    action, _ = ACTIONS[name]
     assert not Outbox.objects.exists()
     with pytest.raises(ZeroDivisionError), after_the_event(lambda: 1 / 0):
-        deed(cast)
+        action(cast)
     assert not Outbox.objects.exists()
 
 
-def test_a_wallet_let_go_again_is_told_and_what_changes_nothing_is_not(cast):
+def test_unfreezing_leaves_an_event_and_a_repetition_does_not(cast):
     before = last_id()
-    for deed in (status.unfreeze, status.freeze, status.freeze, status.unfreeze, status.unfreeze):
-        staff_deed(deed)(cast)
+    for action in (status.unfreeze, status.freeze, status.freeze, status.unfreeze, status.unfreeze):
+        by_staff(action)(cast)
     for active in (True, False, False, True):
         accounts.set_active(cast.ravi, active)
     assert news(before)[0] == ["wallet.frozen", "wallet.unfrozen", "user.deactivated"]
 
 
-def test_a_refused_payment_is_no_news(cast):
+def test_a_refused_payment_leaves_no_event(cast):
     before = last_id()
     with pytest.raises(Exception, match="was asked for"):
         payments.debit(user_id=cast.asha.pk, amount=Decimal(100_000))
     assert news(before)[0] == []
 
 
-def test_what_an_event_tells_stays_as_it_was(cast, reader):
+def test_the_data_of_an_event_never_changes(cast, reader):
     before = last_id()
     opened = holds.open_(user_id=cast.asha.pk, to=cast.ravi.phone_number, amount=ONE)
     holds.void(user_id=cast.ravi.pk, hold_id=opened.pk)
-    told = reader.get(FEED, {"after": before, "type": "HOLD.opened"}).json()["results"]
-    assert [(event["data"]["id"], event["data"]["status"]) for event in told] == [(opened.pk, "OPEN")]
+    found = reader.get(FEED, {"after": before, "type": "HOLD.opened"}).json()["results"]
+    assert [(event["data"]["id"], event["data"]["status"]) for event in found] == [(opened.pk, "OPEN")]
     assert Hold.objects.get(pk=opened.pk).status == "VOIDED"
 
 
@@ -213,7 +213,7 @@ def test_a_page_has_a_hundred_unless_it_is_asked_for_up_to_a_thousand(reader):
 @pytest.mark.parametrize(
     "query", ["after=-1", "after=x", "after=1.0", "after=%D9%A3", f"after={10**18}", "after=1&after=2", "after=1%0A"]
 )
-def test_an_after_that_is_no_id_is_refused_by_name(reader, query):
+def test_an_invalid_after_is_refused_by_name(reader, query):
     assert list(problem(reader.get(FEED, QUERY_STRING=query), 400, "validation_error")["errors"]) == ["after"]
 
 
@@ -237,7 +237,7 @@ def test_a_machine_with_the_right_reads_it(cast, nobody):
     assert nobody.get(FEED).json()["results"]
 
 
-# --- At once -----------------------------------------------------------------------------------------
+# --- Concurrency -------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
@@ -271,7 +271,7 @@ def test_what_is_committed_late_is_not_missed(asha, ravi, boss, reader):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reader_beside_many_writers_sees_each_once_and_in_order(asha, ravi, stranger, reader):
+def test_a_reader_with_many_concurrent_writers_sees_each_once_and_in_order(asha, ravi, stranger, reader):
     payers, count = [asha, ravi, stranger], 10
     for payer in payers:
         payments.credit(user_id=payer.pk, amount=Decimal(100))

@@ -1,4 +1,4 @@
-"""An export holds all that the list would show, as CSV that no spreadsheet runs and that is whole or says it is not."""
+"""An export has all rows of the list, as CSV that no spreadsheet runs and that is complete or invalid."""
 
 import csv
 import gc
@@ -42,7 +42,7 @@ OWN, ALL, CONSOLE = "/transactions/export/", "/transactions/admin-export/", "/ad
 
 @pytest.fixture
 def auditor(staff):
-    """Staff who may export, and nothing more."""
+    """Staff with the right to export and no other."""
     staff.user_permissions.set(Permission.objects.filter(codename__in=["export_transaction", "view_transaction"]))
     return staff
 
@@ -71,7 +71,7 @@ def rows(asha, ravi, at, monkeypatch):
 
 
 def text_of(response):
-    """Without the byte order mark, which is there, once."""
+    """The text without its byte order mark."""
     assert response.status_code == 200
     content = b"".join(response.streaming_content)
     assert content.startswith(BOM_UTF8)
@@ -84,7 +84,7 @@ def records(response):
 
 
 def shown(response):
-    """The rows of a list as a file has them."""
+    """The rows of a list as a file shows them."""
     return [
         {name: "" if value is None else str(value) for name, value in row.items()} for row in response.json()["results"]
     ]
@@ -126,7 +126,7 @@ def test_a_batch_takes_the_same_few_queries_wherever_it_begins(rows, asha, boss,
     assert len(captured) <= per_batch * (batches + 1) + 1
 
 
-def test_what_comes_while_it_is_read_stays_out(rows, asha, as_user):
+def test_rows_added_while_it_is_read_are_not_included(rows, asha, as_user):
     client = as_user(asha)
     before = shown(client.get("/transactions/", {"page_size": 100}))
     response = client.get(OWN)
@@ -146,11 +146,11 @@ def test_what_a_spreadsheet_might_run_gets_an_apostrophe(remarks):
 @pytest.mark.parametrize(
     "remarks", ["", " ", "rent", "1=1", " 1-2", "a@b", "'=1", "किराया", "\U0001f600", "~=1", '"=1']
 )
-def test_what_no_spreadsheet_runs_is_left_alone(remarks):
+def test_harmless_text_is_unchanged(remarks):
     assert exports.escape_formula(remarks) == remarks
 
 
-def test_every_cell_is_defused_and_quotes_and_line_breaks_survive(asha, boss, as_user):
+def test_every_cell_is_escaped_and_quotes_and_line_breaks_survive(asha, boss, as_user):
     accounts.change(asha, username="=cmd")
     accounts.assign_phone(asha, "+12015550123")
     payments.debit(user_id=asha.pk, amount=Decimal("150.5"), remarks='=1,"2"\r\n;3')
@@ -159,10 +159,10 @@ def test_every_cell_is_defused_and_quotes_and_line_breaks_survive(asha, boss, as
     assert (latest["amount"], latest["remarks"], latest["receiver"]) == ("150.50", '\'=1,"2"\r\n;3', "")
 
 
-def test_the_answer_is_a_file_that_nobody_keeps(asha, as_user, auditor, monkeypatch):
+def test_the_answer_is_a_file_that_is_not_cached(asha, as_user, auditor, monkeypatch):
     monkeypatch.setattr(timezone, "now", lambda: datetime.now(UTC).replace(hour=23))
     console = Client()
-    console.force_login(auditor)  # at that time: a session of the morning would be over
+    console.force_login(auditor)  # at that time, because an earlier session would have ended
     today = datetime.now(UTC).date() + timedelta(days=1)  # in India
     for response in (as_user(asha).get(OWN), console.get(f"{CONSOLE}export/")):
         assert response["Content-Type"] == "text/csv; charset=utf-8"
@@ -176,7 +176,7 @@ def test_a_filter_that_cannot_be_read_is_refused_before_anything_is_sent(asha, a
     assert not LogEntry.objects.exists()
 
 
-def test_what_staff_export_is_on_record_with_its_filters(asha, auditor, as_user, console):
+def test_staff_exports_are_logged_with_their_filters(asha, auditor, as_user, console):
     as_user(auditor).head(ALL)
     as_user(asha).get(OWN)
     assert not LogEntry.objects.exists()
@@ -197,7 +197,7 @@ def test_an_export_leaves_a_line_in_the_log(rows, asha, as_user, caplog):
     assert caplog.messages == [f"user {asha.pk} was sent 13 rows"]
 
 
-def test_a_file_that_broke_off_cannot_be_taken_for_a_whole_one(rows, asha, as_user, caplog):
+def test_an_interrupted_file_is_not_valid_csv(rows, asha, as_user, caplog):
     def lost(execute, sql, params, many, context):
         raise OperationalError("the connection is lost")
 
@@ -281,7 +281,7 @@ def test_a_file_for_spreadsheets_is_this_byte_for_byte(mixed, asha, boss, as_use
     )
 
 
-# What people choose in the dialog that opens a CSV file.
+# The usual choices in the dialog that opens a CSV file.
 COMMAS_AND_UTF8 = "--infilter=CSV:44,34,76,1"
 
 
@@ -303,7 +303,7 @@ def test_a_spreadsheet_sums_amounts_and_keeps_phones_and_hindi_and_no_formula(mi
 
 
 def cells(spreadsheet):
-    """The lines of the first table of a flat OpenDocument: of each cell its type, and its value as it is kept."""
+    """The lines of the first table of a flat OpenDocument: the type and the stored value of each cell."""
     office, table, text = (
         f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("office", "table", "text")
     )
@@ -318,7 +318,7 @@ def cells(spreadsheet):
             yield found[:11]
 
 
-def test_a_file_that_is_only_asked_about_has_no_content(asha, boss, as_user):
+def test_a_head_request_has_no_content(asha, boss, as_user):
     for user, path in ((asha, OWN), (boss, ALL)):
         assert b"".join(as_user(user).head(path)) == b""
 
@@ -329,23 +329,23 @@ def test_only_the_key_itself_is_called_the_id(order):
     assert exports.sort_columns(named) == [(order[0].lstrip("-"), order[0][0] == "-"), ("id", order[1][0] == "-")]
 
 
-# --- Places ----------------------------------------------------------------------------------------------
+# --- Slots -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Moves on when it is told to, in seconds."""
+    """A stopped clock that tests move, in seconds."""
     clock = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(exports, "monotonic", lambda: clock.seconds)
     return clock
 
 
-def places_taken():
+def slots_taken():
     gc.collect()
     return len(exports.active_downloads)
 
 
-def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, as_user, console, monkeypatch):
+def test_too_many_at_once_are_refused_until_one_is_finished(asha, as_user, console, monkeypatch):
     monkeypatch.setattr(exports, "MAX_AT_ONCE", 1)
     client = as_user(asha)
     first = client.get(OWN).streaming_content
@@ -356,7 +356,7 @@ def test_too_many_at_once_are_refused_and_there_is_room_again_behind_them(asha, 
     assert (begun + b"".join(first)).decode("utf-8-sig") == text_of(client.get(OWN))
 
 
-def test_a_user_has_two_at_a_time_and_takes_no_place_of_others(asha, auditor, as_user, console):
+def test_a_user_has_two_at_a_time_and_does_not_block_others(asha, auditor, as_user, console):
     client = as_user(asha)
     files = [client.get(OWN), client.get(OWN)]
     refusal = client.get(OWN)
@@ -372,26 +372,26 @@ def test_a_user_has_two_at_a_time_and_takes_no_place_of_others(asha, auditor, as
 
 @pytest.fixture
 def closing_closes_no_connection():
-    """As where a server runs the application: its connections outlive the requests."""
+    """As in a server, whose database connections outlive the requests."""
     request_finished.disconnect(close_old_connections)
     yield
     request_finished.connect(close_old_connections)
 
 
 @pytest.mark.parametrize("end", [lambda file: file.close(), lambda file: None], ids=["closed", "forgotten"])
-def test_a_file_that_nobody_begins_to_read_leaves_its_place(asha, as_user, end, closing_closes_no_connection):
+def test_a_file_that_is_never_read_frees_its_slot(asha, as_user, end, closing_closes_no_connection):
     client = as_user(asha)
     for _ in range(3):
         file = client.get(OWN)
-        assert places_taken() == 1
+        assert slots_taken() == 1
         end(file)
         del file
-        assert places_taken() == 0
+        assert slots_taken() == 0
     client.head(OWN)
-    assert places_taken() == 0
+    assert slots_taken() == 0
 
 
-def test_a_file_that_cannot_be_put_on_record_leaves_its_place(auditor, as_user, monkeypatch):
+def test_a_file_that_cannot_be_logged_frees_its_slot(auditor, as_user, monkeypatch):
     def lost(**entry):
         raise OperationalError("the connection is lost")
 
@@ -401,7 +401,7 @@ def test_a_file_that_cannot_be_put_on_record_leaves_its_place(auditor, as_user, 
 
 
 @pytest.mark.parametrize(("users", "most"), [([7] * 64, exports.MAX_PER_USER), (range(64), exports.MAX_AT_ONCE)])
-def test_however_many_begin_at_once_no_more_have_a_place(users, most):
+def test_concurrent_starts_do_not_exceed_the_limit(users, most):
     def begin(user):
         try:
             return exports.Download(user, iter([]))
@@ -412,7 +412,7 @@ def test_however_many_begin_at_once_no_more_have_a_place(users, most):
     assert sum(file is not None for file in begun) == most
 
 
-def test_who_stops_reading_makes_room_for_others_and_his_file_breaks_off(
+def test_a_client_that_stops_reading_frees_its_slot_and_its_file_breaks_off(
     asha, ravi, as_user, monkeypatch, clock, caplog
 ):
     caplog.set_level(logging.INFO, "transactions.exports")
@@ -432,7 +432,7 @@ def test_who_stops_reading_makes_room_for_others_and_his_file_breaks_off(
     assert not [record for record in caplog.records if record.name == exports.logger.name and record.exc_info]
 
 
-def test_who_reads_slowly_but_reads_keeps_his_place(rows, asha, as_user, clock):
+def test_a_client_that_reads_slowly_keeps_its_slot(rows, asha, as_user, clock):
     file = as_user(asha).get(OWN).streaming_content
     sent = b""
     for part in file:
@@ -441,7 +441,7 @@ def test_who_reads_slowly_but_reads_keeps_his_place(rows, asha, as_user, clock):
     assert len(sent.splitlines()) == 1 + 13
 
 
-def test_stalled_files_are_of_no_use_to_who_would_take_all_threads(monkeypatch, clock):
+def test_stalled_files_are_limited_too(monkeypatch, clock):
     monkeypatch.setattr(exports, "MAX_OPEN", 3)
     held = [exports.Download(user, iter([])) for user in (1, 1, 2)]
     clock.seconds += exports.STALL_SECONDS + 1
@@ -473,7 +473,7 @@ Wallet.objects.filter(pk=wallet.pk).update(balance={LONG})
 
 @pytest.fixture
 def token(live):
-    """Of somebody with a long history."""
+    """The token of a user with a long history."""
     token = live.log_in("9866600001")
     if live.balance(token) == "0.00":
         live.run(sys.executable, "manage.py", "shell", "-v", "0", "-c", LONG_HISTORY)
@@ -481,7 +481,7 @@ def token(live):
 
 
 def slow_download(live, token):
-    """A client that takes little at a time, and has asked for the history."""
+    """A client that reads slowly and has requested the history."""
     slow = socket()
     slow.setsockopt(SOL_SOCKET, SO_RCVBUF, 8_192)
     slow.settimeout(30)
@@ -502,7 +502,7 @@ def ends(live: Live, words: str) -> int:
     return live.output.read_text().count(words)
 
 
-def test_it_arrives_while_it_is_made_and_keeps_nobody_waiting(live, token, download):
+def test_it_is_streamed_and_delays_nobody(live, token, download):
     before = ends(live, f"was sent {LONG} rows")
     answer = download.getresponse()
     assert answer.readline().startswith(BOM_UTF8 + b"id,transaction_id,")
@@ -513,17 +513,17 @@ def test_it_arrives_while_it_is_made_and_keeps_nobody_waiting(live, token, downl
 
 
 def test_a_client_that_goes_away_ends_the_work(live, token, download):
-    before = ends(live, "went away after")
+    before = ends(live, "disconnected after")
     download.getresponse().readline()
     download.close()
-    wait_for(lambda: ends(live, "went away after") == before + 1)
+    wait_for(lambda: ends(live, "disconnected after") == before + 1)
     assert live.balance(token) == f"{LONG}.00"
 
 
-def test_one_user_who_stops_reading_refuses_nobody_else_an_export(live, token):
+def test_a_user_who_stops_reading_does_not_block_exports_of_others(live, token):
     other = live.log_in("9866600002")
     with ExitStack() as held:
-        # Each of the three workers sends him two.
+        # Each of the three workers sends the user two.
         files = [held.enter_context(closing(slow_download(live, token))).getresponse() for _ in range(20)]
         refused = [file for file in files if file.status == 429]
         assert len(files) - len(refused) <= 3 * exports.MAX_PER_USER

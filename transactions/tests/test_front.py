@@ -1,4 +1,4 @@
-"""The front page of the console, and the sums of closed days behind its chart."""
+"""The front page of the console, and the sums of closed days for its chart."""
 
 import json
 from datetime import date, datetime, timedelta
@@ -29,7 +29,7 @@ NOON = datetime(2026, 3, 31, 12, 30, tzinfo=INDIA)
 MIDNIGHT = datetime(2026, 4, 1, tzinfo=INDIA)
 MINUTE = timedelta(minutes=1)
 
-anew = import_module("transactions.migrations.0003_day_volumes_anew")
+volumes_anew = import_module("transactions.migrations.0003_day_volumes_anew")
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def cards(page):
 def series(chart):
     data = json.loads(chart["data"])
     return {
-        one["label"]: {label: value for label, value in zip(data["labels"], one["data"], strict=True) if value}
-        for one in data["datasets"]
+        series["label"]: {label: value for label, value in zip(data["labels"], series["data"], strict=True) if value}
+        for series in data["datasets"]
     }
 
 
@@ -65,7 +65,7 @@ def pay(asha, ravi, amount):
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(amount))
 
 
-def test_it_shows_what_moved_who_holds_what_and_who_came_in(console, boss, clock, asha, ravi):
+def test_it_shows_what_moved_what_is_held_and_logins(console, boss, clock, asha, ravi):
     pay(asha, ravi, "150.50")
     status.freeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="x")
     sent = otp.send(phone_number=asha.phone_number, address="192.0.2.1")
@@ -142,7 +142,7 @@ def test_logins_and_wrong_codes_are_counted_from_midnight_on(console, boss, cloc
     assert cards(console(boss).get("/admin/"))["Logins today"] == ("1", "1 wrong code")
 
 
-def test_another_time_zone_is_taken_over_by_summing_again(clock, asha, ravi, settings):
+def test_another_time_zone_takes_effect_by_summing_again(clock, asha, ravi, settings):
     clock(MIDNIGHT - MINUTE)
     pay(asha, ravi, "1")
     clock(MIDNIGHT + timedelta(hours=2))
@@ -160,8 +160,8 @@ def test_another_time_zone_is_taken_over_by_summing_again(clock, asha, ravi, set
     assert volumes.unsummed_days() == [date(2026, 4, 1)]
 
 
-def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
-    (operation,) = anew.Migration.operations
+def test_sums_of_utc_days_are_deleted_and_summed_again(clock, asha, ravi):
+    (operation,) = volumes_anew.Migration.operations
     for run in (operation.code, operation.reverse_code):
         DayVolume.objects.create(day=date(2026, 3, 31), transaction_type="TRANSFER", count=1, amount=7)
         run(apps, None)
@@ -175,7 +175,7 @@ def test_sums_of_utc_days_are_dropped_and_made_anew(clock, asha, ravi):
     assert sums("CREDIT") == {date(2026, 3, 31): 1000}
 
 
-def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
+def test_days_are_summed_once_and_again_only_on_request(clock, asha, ravi):
     clock(NOON + timedelta(days=3))
     assert volumes.unsummed_days() == [date(2026, 3, 31), date(2026, 4, 1), date(2026, 4, 2)]
     call_command("close_days")
@@ -187,21 +187,21 @@ def test_days_are_summed_once_and_again_only_when_told_to(clock, asha, ravi):
     assert found == {date(2026, 3, 31): 7, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
 
 
-def test_all_days_are_summed_anew_or_those_since_one_and_not_both(clock, asha):
+def test_all_days_or_those_since_one_are_summed_again(clock, asha):
     clock(NOON + timedelta(days=3))
     call_command("close_days")
     DayVolume.objects.update(amount=7)
     DayVolume.objects.create(day=date(2026, 3, 1), transaction_type="CREDIT", count=1, amount=7)
-    said = StringIO()
-    call_command("close_days", "--again", stdout=said)
-    assert "3 days summed." in said.getvalue()
+    output = StringIO()
+    call_command("close_days", "--again", stdout=output)
+    assert "3 days summed." in output.getvalue()
     found = dict(DayVolume.objects.filter(transaction_type="CREDIT").values_list("day", "amount"))
     assert found == {date(2026, 3, 31): 1000, date(2026, 4, 1): 0, date(2026, 4, 2): 0}
     with pytest.raises(CommandError, match="not allowed with"):
         call_command("close_days", "--again", "--since", "2026-04-01")
 
 
-def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
+def test_a_day_is_summed_when_its_last_payments_are_certainly_committed(clock, asha):
     clock(MIDNIGHT + volumes.GRACE - timedelta(seconds=1))
     assert volumes.unsummed_days() == []
     clock(MIDNIGHT + volumes.GRACE)
@@ -209,54 +209,54 @@ def test_a_day_is_closed_when_its_last_payments_are_certainly_in(clock, asha):
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "31.3.2026", ""])
-def test_a_day_that_is_none_is_refused(db, day):
+def test_an_invalid_day_is_refused(db, day):
     if day:
-        with pytest.raises(CommandError, match="is no day"):
+        with pytest.raises(CommandError, match="is not a day"):
             call_command("close_days", since=day)
     else:
         call_command("close_days", since=day)
         assert not DayVolume.objects.exists()
 
 
-def test_it_says_that_days_wait_to_be_summed(console, boss, clock, asha):
+def test_it_warns_when_days_are_not_summed(console, boss, clock, asha):
     clock(NOON + timedelta(days=2))
     assert "2 days are not in the chart yet" in console(boss).get("/admin/").content.decode()
     call_command("close_days")
     assert "not in the chart yet" not in console(boss).get("/admin/").content.decode()
 
 
-def test_the_front_page_says_when_no_worker_sends_events_and_when_a_webhook_was_given_up(asha, boss, console):
-    client, said = console(boss), "Nobody sends events"
-    assert said not in client.get("/admin/").content.decode()
+def test_it_warns_when_no_worker_sends_events_and_when_a_webhook_is_switched_off(asha, boss, console):
+    client, warning = console(boss), "Nobody sends events"
+    assert warning not in client.get("/admin/").content.decode()
     Outbox.objects.update(timestamp=timezone.now() - timedelta(minutes=11))
-    assert said in client.get("/admin/").content.decode()
+    assert warning in client.get("/admin/").content.decode()
     events.number()
     Webhook.objects.create(url="https://shop.example/", types=[], secret="whsec_", switched_off_at=timezone.now())
     page = client.get("/admin/").content.decode()
-    assert said not in page
-    assert "1 webhook took nothing for days and is switched off." in page
+    assert warning not in page
+    assert "1 webhook accepted nothing for days and is switched off." in page
 
 
-def test_it_tells_how_the_books_are(console, boss, clock, asha):
+def test_it_shows_whether_the_books_agree(console, boss, clock, asha):
     client = console(boss)
     assert "never checked" in client.get("/admin/").content.decode()
     call_command("check_ledger")
     assert "The books agree: 2 wallets checked, 31 Mar 2026 12:30 IST." in client.get("/admin/").content.decode()
     clock(NOON + timedelta(days=2, seconds=1))
-    client = console(boss)  # the session of the day before yesterday is over
+    client = console(boss)  # the earlier session has ended
     assert "last checked on 31 Mar 2026" in client.get("/admin/").content.decode()
     LedgerCheck.objects.create(ended_at=timezone.now(), wallets=2, complaints=3)
     assert "The books do not agree: 3 complaints" in client.get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize("scope", ["--wallet={wallet}", "--since=2026-01-01"])
-def test_a_check_of_a_part_is_not_taken_for_one_of_the_whole(asha, scope):
+def test_a_partial_check_does_not_count_as_a_full_one(asha, scope):
     call_command("check_ledger", scope.format(wallet=asha.wallet.pk))
     assert not LedgerCheck.objects.exists()
 
 
 @pytest.mark.breaks_books
-def test_a_check_that_finds_something_is_remembered_too(asha):
+def test_a_check_with_findings_is_recorded_too(asha):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE wallet_wallet SET balance = 1 WHERE user_id = %s", [asha.pk])
     with pytest.raises(CommandError):
@@ -275,7 +275,7 @@ def test_a_check_that_finds_something_is_remembered_too(asha):
         ("view_otp", set()),
     ],
 )
-def test_each_sees_what_he_has_the_right_to_see(console, staff, asha, right, shown):
+def test_users_see_what_their_rights_allow(console, staff, asha, right, shown):
     staff.user_permissions.add(Permission.objects.get(codename=right))
     page = console(staff).get("/admin/")
     assert set(cards(page)) == shown

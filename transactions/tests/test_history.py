@@ -1,4 +1,4 @@
-"""Everybody sees the history of his own wallet, newest first, and nothing else."""
+"""Users see the history of their own wallet, newest first, and nothing else."""
 
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def opening():
 
 @pytest.fixture
 def on(at):
-    """Does something at a moment of January 2026, in India."""
+    """Calls something at a moment of January 2026, in India."""
 
     def do(day, operation, clock="12:00:00", **arguments):
         moment = datetime.fromisoformat(f"2026-01-{day:02}T{clock}").replace(tzinfo=INDIA)
@@ -38,7 +38,7 @@ def on(at):
 
 @pytest.fixture
 def history(asha, ravi, stranger, on):
-    """asha's year, by what happened; she had 1000.00 before it."""
+    """Asha's transactions by name; she had 1000.00 before them."""
     on(1, payments.credit, user_id=stranger.pk, amount=Decimal("500.00"))
     loan = Decimal("100.00")
     rows = {
@@ -89,7 +89,7 @@ def test_it_is_ones_own_and_newest_first(history, asha, get):
     assert list(get().json()) == ["next", "previous", "results"]
 
 
-def test_a_row_tells_which_way_the_money_went(history, get):
+def test_a_row_shows_the_direction(history, get):
     rows = {row["id"]: row for row in get().json()["results"]}
     assert list(rows[history["rent"]]) == ENTRY
     assert rows[history["rent"]] == {
@@ -107,8 +107,8 @@ def test_a_row_tells_which_way_the_money_went(history, get):
         "hold": None,
         "reverses": None,
     }
-    told = [rows[pk] for pk in history.values()]
-    assert [(row["direction"], row["counterparty"], row["balance"]) for row in told] == [
+    shown = [rows[pk] for pk in history.values()]
+    assert [(row["direction"], row["counterparty"], row["balance"]) for row in shown] == [
         ("IN", None, "1005.00"),
         ("OUT", "user_9888888888", "754.50"),
         ("IN", "user_9888888888", "755.00"),
@@ -122,7 +122,7 @@ def test_the_other_side_sees_its_own_balance(history, ravi, as_user):
     assert (row["direction"], row["counterparty"], row["balance"]) == ("IN", "user_9999999999", "250.50")
 
 
-def test_who_has_no_rows_has_an_empty_history(history, boss, as_user):
+def test_a_wallet_without_rows_has_an_empty_history(history, boss, as_user):
     assert as_user(boss).get("/transactions/").json() == {"next": None, "previous": None, "results": []}
 
 
@@ -190,7 +190,7 @@ def test_it_can_be_narrowed(history, get, query, names):
     ],
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(history, get, name, value):
+def test_an_invalid_parameter_is_named(history, get, name, value):
     refusal = get(**{name: value})
     assert (refusal.status_code, refusal.json()["code"]) == (400, "validation_error")
     assert list(refusal.json()["errors"]) == [name]
@@ -209,7 +209,7 @@ def test_pages_go_forward_and_back_over_exactly_all_rows(history, get, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
-def test_new_rows_do_not_disturb_who_is_turning_pages(history, asha, get, size):
+def test_new_rows_do_not_disturb_later_pages(history, asha, get, size):
     everything, url, seen = ids(get()), f"?page_size={size}", []
     while url:
         page = get(url).json()
@@ -246,7 +246,7 @@ def test_one_row_is_shown_as_in_the_list(history, get):
         assert get(f"{row['id']}/").json() == row | {"refunded": "0.00"}
 
 
-def test_what_is_not_ones_own_is_not_there(history, get, ravi, as_user):
+def test_transactions_of_others_are_not_found(history, get, ravi, as_user):
     foreign = Transaction.objects.exclude(pk__in=ids(get())).values_list("pk", flat=True)
     assert len(foreign) == 2
     for pk in [*foreign, 0, 999999, "9" * 18, "9" * 19, "9" * 40, "-1", "abc", "1.0", "५"]:

@@ -1,4 +1,4 @@
-"""The database itself refuses what the operations never do: each rule, by raw SQL."""
+"""The database itself refuses rows that break a rule: each rule is tested by raw SQL."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def triggers():
 
 @pytest.fixture
 def entry(asha, ravi):
-    """A transfer's row that the table would take, changed as told; sides are called by their owners' names."""
+    """A valid row of a transfer with these changes; sides are given by their owners' names."""
     wallets = {"asha": asha.wallet.pk, "ravi": ravi.wallet.pk, "missing": 999999, None: None}
     row = {
         "transaction_type": "TRANSFER", "sender_id": "asha", "receiver_id": "ravi", "amount": 100,
@@ -75,7 +75,7 @@ DEBIT = {"transaction_type": "DEBIT", "receiver_id": None, "receiver_balance": N
 
 @pytest.mark.breaks_books
 @pytest.mark.parametrize("shape", [{}, CREDIT, DEBIT])
-def test_the_table_takes_what_is_right(entry, shape):
+def test_the_table_accepts_valid_rows(entry, shape):
     run(*entry(**shape))
 
 
@@ -112,12 +112,12 @@ def test_no_row_breaks_a_check(entry, rule, wrong):
     "column",
     ["transaction_type", "amount", "remarks", "timestamp", "initiated_by_id"],
 )
-def test_no_row_is_without(entry, column):
+def test_no_row_lacks_a_required_column(entry, column):
     assert column in refuses(*entry(**{column: None}))
 
 
 @pytest.mark.parametrize("wrong", [{"sender_id": "missing"}, {"receiver_id": "missing"}, {"initiated_by_id": 0}])
-def test_no_row_points_to_nothing(entry, wrong):
+def test_no_row_has_a_broken_foreign_key(entry, wrong):
     with pytest.raises(IntegrityError, match="(?i)foreign key"), atomic():
         run(*entry(**wrong))
         connection.check_constraints()
@@ -127,14 +127,14 @@ def test_no_row_points_to_nothing(entry, wrong):
 
 
 def key_row(asha, **changes):
-    """The row of a key of asha's first transaction, changed as told."""
+    """The row of a key of asha's first transaction, with these changes."""
     first = Transaction.objects.earliest("pk").pk
     row = {"user_id": asha.pk, "key": "k", "request_hash": "h", "transaction_id": first}
     row |= {"hold_id": None, "request_id": None}
     return insert("wallet_key", **(row | changes))
 
 
-def test_one_users_key_stands_for_one_thing(asha, ravi):
+def test_a_users_key_is_used_once(asha, ravi):
     payments.debit(user_id=asha.pk, amount=Decimal("1.00"), key="k")
     assert "wallet_key" in refuses(*key_row(asha))
     hold = holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00")).pk
@@ -159,12 +159,12 @@ def test_another_users_key_may_be_the_same(asha, ravi):
         {"transaction_id": None, "hold_id": 1, "request_id": 1},
     ],
 )
-def test_a_key_stands_for_exactly_one_thing(asha, wrong):
+def test_a_key_belongs_to_exactly_one_operation(asha, wrong):
     assert "wallet_key_of_one_thing" in refuses(*key_row(asha, **wrong))
 
 
 @pytest.mark.parametrize("column", ["user_id", "key", "request_hash"])
-def test_no_key_is_without(asha, column):
+def test_no_key_lacks_a_required_column(asha, column):
     assert column in refuses(*key_row(asha, **{column: None}))
 
 
@@ -176,7 +176,7 @@ def test_no_key_is_without(asha, column):
         {"transaction_id": None, "request_id": 999999},
     ],
 )
-def test_no_key_is_without_its_operation(asha, wrong):
+def test_no_key_exists_without_its_operation(asha, wrong):
     with pytest.raises(IntegrityError, match="(?i)foreign key"), atomic():
         run(*key_row(asha, **wrong))
         connection.check_constraints()
@@ -188,11 +188,11 @@ def test_a_key_is_good_for_ever(asha, sql):
     assert "append-only" in refuses(sql)
 
 
-# --- What is given back --------------------------------------------------------------------------------
+# --- Refunds and reversals -----------------------------------------------------------------------------
 
 
 def back(entry, paid, **changes):
-    """The row of asha's own 10.00 given back by ravi, changed as told."""
+    """The row by which ravi gives 10.00 back to asha, with these changes."""
     sides = {"sender_id": "ravi", "receiver_id": "asha", "sender_balance": 0, "receiver_balance": 100000}
     return entry(**({"amount": 1000, "reverses_id": paid.pk} | sides | changes))
 
@@ -224,11 +224,11 @@ def test_no_more_is_given_back_than_was_moved(entry, ravi, paid):
         CREDIT | {"receiver_id": "asha"},
     ],
 )
-def test_it_goes_back_to_who_paid(entry, paid, sides):
+def test_it_is_given_back_to_the_payer(entry, paid, sides):
     assert "given back" in refuses(*back(entry, paid, **sides))
 
 
-def test_what_was_given_back_is_not_reversed_and_nothing_is_not_given_back(entry, ravi, paid):
+def test_a_reversal_is_not_reversed_and_zero_is_not_given_back(entry, ravi, paid):
     receipt = refunds.refund(user=ravi, transaction_id=paid.pk, amount=Decimal("4.00"))
     swapped = {"sender_id": "asha", "receiver_id": "ravi", "amount": 100, "receiver_balance": 700}
     assert "given back" in refuses(*back(entry, receipt.transaction, **swapped))
@@ -255,7 +255,7 @@ def hold_row(asha, ravi, **changes):
 
 @pytest.mark.breaks_books
 @pytest.mark.parametrize("amount", [1, 1000])
-def test_a_capture_within_the_hold_is_taken(entry, held, amount):
+def test_a_capture_within_the_hold_is_accepted(entry, held, amount):
     run(*entry(hold_id=held.pk, amount=amount, receiver_balance=amount))
 
 
@@ -277,7 +277,7 @@ def test_a_capture_goes_from_the_payer_to_the_payee(entry, held, sides, rule):
     assert rule in refuses(*entry(hold_id=held.pk, **sides))
 
 
-def test_nothing_is_not_captured(entry):
+def test_zero_is_not_captured(entry):
     assert "captured" in refuses(*entry(hold_id=999999))
 
 
@@ -308,7 +308,7 @@ def test_no_hold_breaks_a_check(asha, ravi, rule, wrong):
 
 
 @pytest.mark.parametrize("column", ["payer_id", "payee_id", "amount", "captured", "status", "created_at", "expires_at"])
-def test_no_hold_is_without(asha, ravi, column):
+def test_no_hold_lacks_a_required_column(asha, ravi, column):
     assert column in refuses(*hold_row(asha, ravi, **{column: None}))
 
 
@@ -356,7 +356,7 @@ def test_no_request_breaks_a_check(asha, ravi, rule, wrong):
 
 
 @pytest.mark.parametrize("column", ["payer_id", "requester_id", "amount", "status", "created_at", "expires_at"])
-def test_no_request_is_without(asha, ravi, column):
+def test_no_request_lacks_a_required_column(asha, ravi, column):
     assert column in refuses(*request_row(asha, ravi, **{column: None}))
 
 
@@ -388,7 +388,7 @@ def test_a_tier_has_one_name_and_stays_while_wallets_have_it(asha, boss):
         connection.check_constraints()
 
 
-# --- Only added to -------------------------------------------------------------------------------------
+# --- Append-only ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_the_ledger_is_only_added_to(asha, ledger, sql):
     assert ledger() == [("CREDIT", Decimal("1000.00"))]
 
 
-def test_what_each_database_alone_knows_does_not_get_round_it(asha, ledger, entry):
+def test_database_specific_statements_cannot_change_it(asha, ledger, entry):
     pk = Transaction.objects.get().pk
     (insert_sql, *values) = entry(id=pk)
     others = {
@@ -424,13 +424,13 @@ def test_what_each_database_alone_knows_does_not_get_round_it(asha, ledger, entr
             ("MERGE INTO transactions_transaction USING wallet_wallet ON true WHEN MATCHED THEN DELETE",),
         ],
     }
-    connection.check_constraints()  # or PostgreSQL refuses TRUNCATE for what this test itself has just inserted
+    connection.check_constraints()  # else PostgreSQL refuses TRUNCATE while checks are deferred
     for sql, *values in others[connection.vendor]:
         assert "append-only" in refuses(sql, *values)
     assert ledger() == [("CREDIT", Decimal("1000.00"))]
 
 
-def test_the_orm_does_not_get_round_it(asha, ledger):
+def test_the_orm_cannot_change_it(asha, ledger):
     row = Transaction.objects.get()
     for change in (
         row.save,
@@ -443,14 +443,14 @@ def test_the_orm_does_not_get_round_it(asha, ledger):
     assert ledger() == [("CREDIT", Decimal("1000.00"))]
 
 
-def test_who_has_rows_is_not_deleted(asha, ravi):
+def test_an_account_with_rows_is_not_deleted(asha, ravi):
     for owned in (asha.wallet, asha, ravi):
         with pytest.raises(ProtectedError), atomic():
             owned.delete()
     assert Wallet.objects.count() == 2
 
 
-def test_who_has_rows_is_not_deleted_by_sql_either(asha):
+def test_an_account_with_rows_is_not_deleted_by_sql_either(asha):
     for table, pk in {"wallet_wallet": asha.wallet.pk, "users_userprofile": asha.pk}.items():
         with pytest.raises(IntegrityError, match="(?i)foreign key"), atomic():
             run(f"DELETE FROM {table} WHERE id = %s", pk)

@@ -1,7 +1,7 @@
-"""Events and their deliveries by real processes, which are killed meanwhile.
+"""Events and deliveries by real processes, which are killed while they work.
 
-`DRILL=1000 ./scripts/test.sh -n 0 transactions/tests/test_live_events.py -k kills -s` does it at length, and has the
-library of npm verify too.
+`DRILL=1000 ./scripts/test.sh -n 0 transactions/tests/test_live_events.py -k killed -s` runs longer, and verifies
+with the npm library too.
 """
 
 import json
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.once
 DRILL = int(os.environ.get("DRILL", "0"))
 PAYMENTS, CLIENTS = DRILL or 120, 8
 KILLS = 6 if DRILL else 2
-# Until a lease is over, or a third try is made.
-PATIENCE = 360 if DRILL else 90
+# Enough for a lease to end, or for a third attempt.
+TIMEOUT = 360 if DRILL else 90
 
 PYTHON_RECEIVER = """
 import json, sys
@@ -38,9 +38,9 @@ from standardwebhooks import Webhook
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        told = Webhook(sys.argv[2]).verify(self.rfile.read(int(self.headers["Content-Length"])), dict(self.headers))
+        event = Webhook(sys.argv[2]).verify(self.rfile.read(int(self.headers["Content-Length"])), dict(self.headers))
         with open(sys.argv[3], "a") as log:
-            log.write(json.dumps(told) + "\\n")
+            log.write(json.dumps(event) + "\\n")
         self.send_response(204)
         self.end_headers()
 
@@ -58,8 +58,8 @@ const [port, secret, file] = process.argv.slice(2), webhook = new Webhook(secret
 http.createServer((request, response) => {
   const parts = [];
   request.on('data', part => parts.push(part)).on('end', () => {
-    const told = webhook.verify(Buffer.concat(parts).toString(), request.headers);
-    fs.appendFileSync(file, JSON.stringify(told) + '\\n');
+    const event = webhook.verify(Buffer.concat(parts).toString(), request.headers);
+    fs.appendFileSync(file, JSON.stringify(event) + '\\n');
     response.writeHead(204).end();
   });
 }).listen(Number(port), '127.0.0.1');
@@ -79,7 +79,7 @@ FEED = "from transactions.models import Event; print(*Event.objects.values_list(
 
 
 class Process:
-    """One that is killed and started again."""
+    """A process that is killed and started again."""
 
     def __init__(self, *command: str, environment: dict[str, str], folder: Path | None = None) -> None:
         self.command, self.environment, self.folder, self.kills = command, environment, folder, 0
@@ -107,7 +107,7 @@ def process(*command: str, environment: dict[str, str], folder: Path | None = No
 
 @pytest.fixture
 def here(live: Live) -> Iterator[dict[str, str]]:
-    """The environment of a worker that may send to this machine; afterwards nobody is told anything."""
+    """The environment of a worker that may send to this machine; afterwards all webhooks are off."""
     yield live.environment | {"DEBUG": "on"}
     live.shell(OFF)
 
@@ -120,7 +120,7 @@ def make(live: Live, here: dict[str, str], *urls: str) -> list[str]:
 
 
 def pay(live: Live, token: str, count: int, name: str) -> list[int]:
-    """So many payments of one client, each repeated with its key until it is answered: their ids."""
+    """Make payments of one client, each repeated with its key until it is answered, and return their ids."""
     found = []
     for number in range(count):
         while True:
@@ -153,7 +153,7 @@ def install_from_npm(folder: Path) -> None:
     )
 
 
-def test_each_payment_arrives_whoever_is_killed(live: Live, here, tmp_path):
+def test_each_payment_arrives_whichever_process_is_killed(live: Live, here, tmp_path):
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201
     dice, ports = random.Random(seed), [free_port() for _ in range(2 if DRILL else 1)]
@@ -176,38 +176,40 @@ def test_each_payment_arrives_whoever_is_killed(live: Live, here, tmp_path):
                 clients.submit(pay, live, token, PAYMENTS // CLIENTS, f"{seed}-{number}")
                 for number, token in enumerate(tokens)
             ]
-            while any(not one.done() for one in paying) or min(one.kills for one in workers + receivers) < KILLS:
+            while (
+                any(not client.done() for client in paying) or min(each.kills for each in workers + receivers) < KILLS
+            ):
                 time.sleep(dice.uniform(0.2, 0.8))
                 victim = dice.choice(workers + receivers)
                 victim.kill()
                 time.sleep(dice.uniform(0, 0.5))
                 victim.start()
-        paid = {pk for one in paying for pk in one.result()}
+        paid = {pk for result in paying for pk in result.result()}
         began = time.monotonic()
         while any(paid - read(log).keys() for log in logs):
-            assert time.monotonic() - began < PATIENCE, [len(paid - read(log).keys()) for log in logs]
+            assert time.monotonic() - began < TIMEOUT, [len(paid - read(log).keys()) for log in logs]
             time.sleep(0.5)
-        kills = [[one.kills for one in some] for some in (workers, receivers)]
+        kills = [[each.kills for each in group] for group in (workers, receivers)]
         repeated = [sum(count - 1 for pk, count in read(log).items() if pk in paid) for log in logs]
         print(f"{len(paid)} payments, kills {kills}, repeated {repeated}, waited {time.monotonic() - began:.1f} s")  # noqa: T201
     assert len(paid) == PAYMENTS
     assert paid <= {int(pk) for pk in live.shell(FEED).split() if pk != "None"}
 
 
-def test_one_endpoint_of_fifty_that_hangs_keeps_no_other_waiting(live: Live, here, tmp_path):
+def test_one_endpoint_of_fifty_that_hangs_does_not_delay_others(live: Live, here, tmp_path):
     token, over = client(live, 20), threading.Event()
     with receiver() as good, receiver() as hanging, ExitStack() as stack:
         hanging.answer = lambda: (over.wait(20) and 200, "")
         make(live, here, hanging.url, *(f"{good.url}/{number}" for number in range(49)))
         stack.enter_context(process(sys.executable, "manage.py", "work", environment=here, folder=BASE_DIR))
         pay(live, token, 1, f"first-{random.random()}")
-        wait_for(lambda: len(good.requests) >= 49)  # it is at work
+        wait_for(lambda: len(good.requests) >= 49)  # the worker is running
         pay(live, token, 10, f"fifty-{random.random()}")
         began = time.monotonic()
         with suppress(TimeoutError):
             wait_for(lambda: len(good.requests) >= 49 * 11)
         seconds = time.monotonic() - began
-        assert seconds < 14, live.shell(TRIED)  # whoever waited for it would wait 15
+        assert seconds < 14, live.shell(TRIED)  # waiting for the one that hangs takes 15
         over.set()
     print(f"{len(good.requests)} deliveries after {seconds:.2f} s")  # noqa: T201
     assert len(hanging.requests) >= 1

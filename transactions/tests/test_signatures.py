@@ -1,4 +1,4 @@
-"""A receiver who has one of the secrets knows that a webhook is ours, whole and new."""
+"""A receiver that has one of the secrets can verify that a webhook is ours, unchanged and recent."""
 
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta, timezone
@@ -35,7 +35,7 @@ def test_each_secret_alone_verifies_whatever_the_time_zone(hours):
 
 
 @pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "body"])
-def test_what_was_changed_on_the_way_does_not_verify(changed):
+def test_a_changed_message_does_not_verify(changed):
     secret = new_secret()
     signed = headers([secret], "evt_7", now(), BODY)
     others = {"webhook-id": "evt_8", "webhook-timestamp": str(int(signed["webhook-timestamp"]) - 1)}
@@ -57,7 +57,7 @@ def test_the_example_of_the_specification_is_signed_as_there():
 
 
 @pytest.mark.parametrize("secrets", [[], [""], [None]])
-def test_without_a_secret_that_can_be_read_nothing_is_signed(secrets):
+def test_without_a_readable_secret_nothing_is_signed(secrets):
     with pytest.raises(SecretUnreadable, match="The secret cannot be read: rotate it"):
         headers(secrets, "evt_7", now(), BODY)
 

@@ -1,4 +1,4 @@
-"""A statement's balances, totals and rows agree, in each of its formats, whatever happened and whatever goes on."""
+"""A statement's balances, totals and rows agree, in each format, for any history and while payments go on."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def opening():
 
 @pytest.fixture
 def history(request, asha, ravi, at, monkeypatch):
-    """Forty payments of two people over four days, some of them at one time."""
+    """Forty payments of two people over four days, some at the same time."""
     seed = request.param
     print("seed", seed)  # noqa: T201
     random, moment = Random(seed), BEGIN
@@ -72,7 +72,7 @@ def replayed(wallet):
 
 
 def sums(wallet, first, last):
-    """What a replay of the ledger makes of a period."""
+    """The sums of a period by a replay of the ledger."""
     rows = replayed(wallet)
     start, end = days.start_of(first), days.end_of(last)
     within = [amount for moment, amount in rows if start <= moment <= end]
@@ -90,9 +90,9 @@ def as_json(client, query):
     head, found = None, []
     while page is not None:
         body = page.json()
-        told = [Decimal(body[name]) for name in ("opening_balance", "total_in", "total_out", "closing_balance")]
-        assert head in (None, told)
-        head = told
+        totals = [Decimal(body[name]) for name in ("opening_balance", "total_in", "total_out", "closing_balance")]
+        assert head in (None, totals)
+        head = totals
         for row in body["results"]:
             sign = 1 if row["direction"] == "IN" else -1
             found.append((sign * Decimal(row["amount"]), Decimal(row["balance"])))
@@ -111,7 +111,7 @@ def as_csv(client, query):
 
 
 def as_pdf(client, query):
-    """The amounts stand in the order in which they are drawn; which way one went the balances tell."""
+    """Amounts are in the order in which they are drawn; the balances give their direction."""
     response = client.get(OWN, query | {"format": "pdf"})
     assert (response.status_code, response["Content-Type"]) == (200, "application/pdf")
     text = "\n".join(page.extract_text() for page in PdfReader(BytesIO(response.content)).pages)
@@ -150,12 +150,12 @@ def test_a_balance_at_each_moment_is_what_a_replay_says(history, asha, ravi, as_
         rows = replayed(user.wallet)
         for moment in {moment for moment, _ in rows}:
             for at in (moment - timedelta(microseconds=1), moment, moment + timedelta(microseconds=1)):
-                told = as_user(user).get(BALANCE, {"at": at.isoformat().replace("+00:00", "Z")}).json()
-                assert Decimal(told["balance"]) == sum(amount for when, amount in rows if when <= at)
+                shown = as_user(user).get(BALANCE, {"at": at.isoformat().replace("+00:00", "Z")}).json()
+                assert Decimal(shown["balance"]) == sum(amount for when, amount in rows if when <= at)
 
 
 def test_a_balance_is_found_where_clocks_differed(asha, ravi, stranger, at):
-    """Rows of others that are older by time and newer by id lead it nowhere else."""
+    """Rows of others that are older by time and newer by id do not matter."""
     moments = [BEGIN + timedelta(days=n) for n in range(6)]
     for n, moment in enumerate(moments):
         with at(moment):
@@ -169,7 +169,7 @@ def test_a_balance_is_found_where_clocks_differed(asha, ravi, stranger, at):
     assert statements.point_at(asha.wallet, BEGIN - timedelta(seconds=1)) == statements.EMPTY
 
 
-# --- Days, months and what is none -----------------------------------------------------------------------
+# --- Periods ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -204,11 +204,11 @@ def test_an_empty_month_opens_and_closes_with_what_was_there(midnight, asha, as_
 
 
 @pytest.mark.parametrize("query", [{"month": "2020-02"}, {"month": "0001-01"}])
-def test_a_wallet_that_was_not_there_yet_held_nothing(asha, as_user, query):
+def test_before_a_wallet_existed_its_balance_was_zero(asha, as_user, query):
     body = as_user(asha).get(OWN, query).json()
     assert (body["opening_balance"], body["closing_balance"], body["count"]) == ("0.00", "0.00", 0)
-    told = as_user(asha).get(BALANCE, {"at": "2020-01-31"}).json()
-    assert (told["balance"], told["at"]) == ("0.00", "2020-01-31T18:29:59.999999Z")
+    shown = as_user(asha).get(BALANCE, {"at": "2020-01-31"}).json()
+    assert (shown["balance"], shown["at"]) == ("0.00", "2020-01-31T18:29:59.999999Z")
 
 
 def test_without_a_period_it_is_this_month(asha, as_user, clock_at):
@@ -242,7 +242,7 @@ def test_without_a_period_it_is_this_month(asha, as_user, clock_at):
         ({"months": "2026-01"}, "months"),
     ],
 )
-def test_what_is_no_period_is_refused_by_field(asha, as_user, query, field):
+def test_an_invalid_period_is_refused_by_field(asha, as_user, query, field):
     assert list(problem(as_user(asha).get(OWN, query), 400, "validation_error")["errors"]) == [field]
 
 
@@ -251,20 +251,20 @@ def test_366_days_are_not_too_many(asha, as_user):
     assert as_user(asha).get(OWN, query).json()["end_date"] == "2026-01-01"
 
 
-# --- What a balance of the past tells --------------------------------------------------------------------
+# --- Past balances ---------------------------------------------------------------------------------------
 
 
 def test_a_date_is_its_end_and_today_is_now(midnight, asha, as_user, clock_at):
     clock_at(datetime(2026, 2, 1, 4, tzinfo=UTC))
     client = as_user(asha)
     assert client.get(BALANCE, {"at": "2026-01-31"}).json()["balance"] == "999.00"
-    told = client.get(BALANCE, {"at": "2026-02-01"}).json()
-    assert (told["balance"], told["at"]) == ("997.00", "2026-02-01T04:00:00Z")
+    shown = client.get(BALANCE, {"at": "2026-02-01"}).json()
+    assert (shown["balance"], shown["at"]) == ("997.00", "2026-02-01T04:00:00Z")
     for later in ("2026-02-02", "2026-02-01T04:00:01Z"):
         assert list(problem(client.get(BALANCE, {"at": later}), 400, "validation_error")["errors"]) == ["at"]
 
 
-def test_of_the_past_nothing_but_the_balance_is_told(asha, as_user):
+def test_for_the_past_only_the_balance_is_shown(asha, as_user):
     now, then = as_user(asha).get(BALANCE).json(), as_user(asha).get(BALANCE, {"at": "2026-01-31"}).json()
     assert set(then) == set(now) | {"at"}
     assert {name for name, value in then.items() if value is None} == {"status", "held", "available", "tier"}
@@ -277,15 +277,15 @@ def test_a_parameter_that_is_misspelt_does_not_give_todays_balance(asha, as_user
 # --- While payments go on --------------------------------------------------------------------------------
 
 
-def test_the_pages_that_follow_are_of_the_rows_that_were_there(asha, as_user):
+def test_later_pages_include_no_new_rows(asha, as_user):
     for _ in range(4):
         payments.debit(user_id=asha.pk, amount=Decimal(1))
     client = as_user(asha)
     first = client.get(OWN, {"page_size": 3}).json()
     payments.credit(user_id=asha.pk, amount=Decimal(500))
     second = client.get(first["next"]).json()
-    told = ("opening_balance", "total_in", "total_out", "closing_balance", "count")
-    assert [second[name] for name in told] == [first[name] for name in told]
+    totals = ("opening_balance", "total_in", "total_out", "closing_balance", "count")
+    assert [second[name] for name in totals] == [first[name] for name in totals]
     assert second["results"][-1]["balance"] == first["closing_balance"]
     assert second["next"] is None
 
@@ -300,24 +300,24 @@ def test_totals_of_a_long_statement_are_summed_once(asha, as_user):
     assert not [query for query in captured if "SUM(" in query["sql"]]
 
 
-def test_a_file_is_one_picture(asha, as_user):
+def test_a_file_includes_no_new_rows(asha, as_user):
     response = as_user(asha).get(OWN, {"format": "csv"})
     payments.credit(user_id=asha.pk, amount=Decimal(500))
     last = list(csv.DictReader(response.getvalue().decode("utf-8-sig").splitlines()))[-1]
     assert (last["amount_in"], last["balance"]) == ("0.00", "1000.00")
 
 
-# --- Whose it is -----------------------------------------------------------------------------------------
+# --- Access ----------------------------------------------------------------------------------------------
 
 
-def test_another_persons_rows_are_in_nobodys_statement_but_his(asha, stranger, as_user):
+def test_rows_of_others_are_not_in_a_statement(asha, stranger, as_user):
     assert as_user(stranger).get(OWN, {"month": "2026-01"}).json()["count"] == 0
 
 
 def test_staff_see_what_the_owner_sees(midnight, asha, staff, as_user):
     path = f"/wallet/admin/wallets/{asha.wallet.pk}"
-    own, theirs = as_user(asha).get(OWN, {"month": "2026-01"}), as_user(staff).get(f"{path}/statement/?month=2026-01")
-    assert own.json() == theirs.json()
+    own, by_staff = as_user(asha).get(OWN, {"month": "2026-01"}), as_user(staff).get(f"{path}/statement/?month=2026-01")
+    assert own.json() == by_staff.json()
     query = {"at": "2026-01-31"}
     assert as_user(staff).get(f"{path}/balance/", query).json() == as_user(asha).get(BALANCE, query).json()
     assert as_user(staff).get(f"{path}/balance/").json()["balance"] == "997.00"
@@ -326,7 +326,7 @@ def test_staff_see_what_the_owner_sees(midnight, asha, staff, as_user):
 
 
 @pytest.mark.parametrize("kind", ["csv", "pdf"])
-def test_what_staff_take_as_a_file_is_logged(asha, staff, as_user, kind):
+def test_files_that_staff_download_are_logged(asha, staff, as_user, kind):
     path = f"/wallet/admin/wallets/{asha.wallet.pk}/statement/"
     as_user(staff).head(path, {"format": kind})
     as_user(asha).get(OWN, {"format": kind})
@@ -363,7 +363,7 @@ def test_the_console_links_the_statements_of_a_wallets_months(asha, boss, clock_
     assert console.get(links[-1].replace("&amp;", "&")).content.startswith(b"%PDF-")
 
 
-# --- What a PDF is made of -------------------------------------------------------------------------------
+# --- The PDF ---------------------------------------------------------------------------------------------
 
 
 def pdf(client, **query):
@@ -386,12 +386,12 @@ def test_no_remark_breaks_a_pdf_and_what_it_cannot_draw_is_a_box(asha, as_user, 
     assert ("□" in text) == ("\U0001f600" in remarks)
 
 
-def test_a_vowel_that_is_written_before_its_consonants_stands_there():
+def test_a_vowel_sign_is_drawn_before_its_consonants():
     assert statement_pdf.printable("किराया") == "िकराया"
     assert statement_pdf.printable("हिन्दी स्थिति") == "िहन्दी िस्थित"
 
 
-def test_signs_without_a_shape_are_left_out_and_lines_joined():
+def test_invisible_characters_are_dropped_and_lines_joined():
     assert statement_pdf.printable("a\u200db\ufe0f\n c\t") == "ab c"
 
 
@@ -427,15 +427,15 @@ def test_the_largest_amount_fits_its_column(asha, as_user, settings):
     assert "₹ 9,99,99,99,99,999.99" in text_of(pdf(as_user(asha)))
 
 
-def test_too_many_rows_for_a_pdf_are_refused_with_the_way_out(midnight, asha, as_user, monkeypatch):
+def test_too_many_rows_for_a_pdf_are_refused_with_an_alternative(midnight, asha, as_user, monkeypatch):
     monkeypatch.setattr(statement_files, "MAX_PDF_ROWS", 1)
     query = {"month": "2026-01", "format": "pdf"}
-    (told,) = problem(as_user(asha).get(OWN, query), 400, "validation_error")["errors"]["format"]
-    assert told == "A PDF has at most 1 rows, and this would have 2: take CSV, or a shorter period."
+    (message,) = problem(as_user(asha).get(OWN, query), 400, "validation_error")["errors"]["format"]
+    assert message == "A PDF has at most 1 rows, and this would have 2: take CSV, or a shorter period."
     assert as_user(asha).get(OWN, query | {"month": "2026-02"}).status_code == 200
 
 
-def test_a_pdf_that_is_drawn_leaves_its_slot_to_others(asha, as_user, monkeypatch):
+def test_a_pdf_releases_its_slot_while_it_is_drawn(asha, as_user, monkeypatch):
     held = []
 
     class Watched:

@@ -1,4 +1,4 @@
-"""A database that version 1 filled comes along, and can go back."""
+"""A database of version 1 can be migrated, and back."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -60,7 +60,7 @@ def test_the_migrations_make_what_the_models_say():
         assert {index.name for index in model._meta.indexes} <= made.keys()
 
 
-def test_keys_balances_and_reversals_come_along_and_what_moved_is_counted(asha, ravi, boss):
+def test_keys_balances_and_reversals_are_migrated_and_totals_counted(asha, ravi, boss):
     now = timezone.now()
     month = days.start_of(days.month_of(days.day_of(now)))
     people, wallets = [asha.pk, ravi.pk], [asha.wallet.pk, ravi.wallet.pk]
@@ -113,7 +113,7 @@ def test_it_goes_back_and_forth_with_keys_and_holds(asha, ravi):
     assert payments.debit(user_id=asha.pk, amount=TEN, key="k").replayed
 
 
-def test_requests_for_money_come_and_go_and_the_keys_of_the_rest_stay(asha, ravi):
+def test_requests_for_money_migrate_back_and_forth_and_other_keys_stay(asha, ravi):
     payments.debit(user_id=asha.pk, amount=TEN, key="k")
     holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=TEN, key="h")
     asked = requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=TEN, key="r")
@@ -140,7 +140,7 @@ def test_requests_for_money_come_and_go_and_the_keys_of_the_rest_stay(asha, ravi
         assert run("SELECT conname FROM pg_constraint WHERE NOT convalidated") == []
 
 
-def test_it_does_not_go_back_over_what_was_given_back_in_parts(asha, ravi):
+def test_it_does_not_migrate_back_past_partial_refunds(asha, ravi):
     paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN).transaction
     for _ in range(2):
         refunds.refund(user=ravi, transaction_id=paid.pk, amount=Decimal("5.00"))
@@ -152,7 +152,7 @@ def test_it_does_not_go_back_over_what_was_given_back_in_parts(asha, ravi):
     assert Transaction.objects.filter(reverses=paid).count() == 2
 
 
-def test_a_copy_that_broke_off_goes_on_where_it_stopped(asha, monkeypatch):
+def test_an_interrupted_copy_continues_where_it_stopped(asha, monkeypatch):
     for number in range(7):
         payments.debit(user_id=asha.pk, amount=TEN, key=f"k{number}")
     copying = import_module("transactions.migrations.0006_copy_keys")
@@ -183,7 +183,7 @@ def _triggers_of_keys():
 
 
 def _empty_ledger():
-    """Only a test goes round the triggers."""
+    """Only tests bypass the triggers."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ALTER TABLE transactions_transaction DISABLE TRIGGER USER")

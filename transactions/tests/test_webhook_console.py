@@ -1,4 +1,4 @@
-"""Superusers make, change, test and rotate webhooks in the console, and retry deliveries. Nobody else sees them."""
+"""Superusers create, change, test and rotate webhooks in the console, and retry deliveries. Others see none."""
 
 import re
 
@@ -40,9 +40,9 @@ def secret_in(answer):
     return found and found[0]
 
 
-def do(console, webhook, deed):
-    """Fill the form in, confirm it: the answer."""
-    path = f"{LIST}{webhook.pk}/{deed}/"
+def do(console, webhook, action):
+    """Fill in and confirm the form, and return the response."""
+    path = f"{LIST}{webhook.pk}/{action}/"
     filled = {"reason": "asked", "key": console.get(path).context["form"].initial["key"]}
     asked = console.post(path, filled)
     assert b"Yes, do it" in asked.content
@@ -55,7 +55,7 @@ def rows(webhook, status, count=1, **more):
     return [Delivery.objects.create(**more) for _ in range(count)]
 
 
-def test_one_is_made_and_its_secret_shown_once(console, boss):
+def test_a_webhook_is_created_and_its_secret_shown_once(console, boss):
     answer = console.post(ADD, FORM)
     webhook = Webhook.objects.get()
     assert secret_in(answer) == webhook.secret
@@ -72,7 +72,7 @@ def test_one_is_made_and_its_secret_shown_once(console, boss):
         {"url": "https://example.com/" + "x" * 2000}, {"types": []}, {"types": ["hold.melted"]},
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_and_nothing_made_or_changed(console, webhook, wrong):
+def test_errors_are_shown_and_nothing_is_created_or_changed(console, webhook, wrong):
     for path in (ADD, page_of(webhook)):
         answer = console.post(path, FORM | {"is_active": "on"} | wrong)
         assert answer.status_code == 200
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_told_and_nothing_made_or_changed(console, webhook, wro
     assert LogEntry.objects.count() == 1
 
 
-def test_address_types_and_being_on_are_changed_and_logged_once(console, webhook):
+def test_url_types_and_state_are_changed_and_logged_once(console, webhook):
     form = {"url": "https://example.com/new", "types": ["wallet.frozen"]}
     assert console.post(page_of(webhook), form).status_code == 302
     found = Webhook.objects.get()
@@ -93,7 +93,7 @@ def test_address_types_and_being_on_are_changed_and_logged_once(console, webhook
     assert LogEntry.objects.count() == 2  # nothing was changed
 
 
-def test_one_that_was_given_up_is_switched_on_again(console, webhook):
+def test_a_webhook_that_was_switched_off_is_switched_on_again(console, webhook):
     now = timezone.now()
     Webhook.objects.update(is_active=False, failing_since=now, switched_off_at=now)
     assert b"given up" in console.get(LIST).content
@@ -120,8 +120,8 @@ def test_a_test_is_sent_and_all_that_failed_are_retried(console, webhook):
     assert Delivery.objects.filter(status="PENDING").count() == 3
 
 
-def test_the_list_tells_how_each_is_and_counts_only_so_far(console, webhook, monkeypatch):
-    monkeypatch.setattr("transactions.admin.webhooks.MOST", 2)
+def test_the_list_shows_the_state_of_each_and_capped_counts(console, webhook, monkeypatch):
+    monkeypatch.setattr("transactions.admin.webhooks.MAX_COUNT", 2)
     rows(webhook, "FAILED", 3), rows(webhook, "PENDING", 2)
     Webhook.objects.update(failing_since=timezone.now())
     page = console.get(LIST).content.decode()
@@ -147,7 +147,7 @@ def test_deliveries_are_shown_and_found_by_webhook_and_status(console, boss, web
     assert "webhook.test" in page
 
 
-def test_those_chosen_are_retried_and_no_more_than_a_page_has(console, webhook, monkeypatch):
+def test_selected_deliveries_are_retried_up_to_one_page(console, webhook, monkeypatch):
     first, second, third = rows(webhook, "FAILED", 3)
     chosen = {"action": "retry", "_selected_action": [first.pk, second.pk]}
     console.post(DELIVERIES, chosen)
@@ -164,12 +164,12 @@ def test_others_see_and_do_nothing_whatever_rights_they_have(console, staff, web
     staff.user_permissions.set(Permission.objects.all())
     client = Client()
     client.force_login(staff)
-    deeds = [f"{LIST}{webhook.pk}/{deed}/" for deed in ("rotate", "send_test", "retry_failed")]
-    paths = [LIST, ADD, page_of(webhook), *deeds, DELIVERIES, f"{DELIVERIES}{row.pk}/change/"]
+    actions = [f"{LIST}{webhook.pk}/{action}/" for action in ("rotate", "send_test", "retry_failed")]
+    paths = [LIST, ADD, page_of(webhook), *actions, DELIVERIES, f"{DELIVERIES}{row.pk}/change/"]
     assert {client.get(path).status_code for path in paths} <= {403, 404}
     posts = [(ADD, FORM), (page_of(webhook), FORM), (DELIVERIES, {"action": "retry", "_selected_action": [row.pk]})]
-    posts += [(path, {"reason": "x", "key": "0" * 32, "confirmed": ""}) for path in deeds]
-    assert {client.post(*one).status_code for one in posts} <= {403, 404}
+    posts += [(path, {"reason": "x", "key": "0" * 32, "confirmed": ""}) for path in actions]
+    assert {client.post(*post).status_code for post in posts} <= {403, 404}
     titles = [item["title"] for group in client.get("/admin/").context["sidebar_navigation"] for item in group["items"]]
     assert not {"Webhooks", "Deliveries"} & set(titles)
     found = Webhook.objects.get()
@@ -177,7 +177,7 @@ def test_others_see_and_do_nothing_whatever_rights_they_have(console, staff, web
     assert Delivery.objects.get().status == "FAILED"
 
 
-def test_nobody_deletes_one(console, webhook):
+def test_webhooks_cannot_be_deleted(console, webhook):
     assert console.get(f"{LIST}{webhook.pk}/delete/").status_code == 403
     console.post(LIST, {"action": "delete_selected", "_selected_action": [webhook.pk], "post": "yes"})
     assert Webhook.objects.exists()

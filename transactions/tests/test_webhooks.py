@@ -1,4 +1,4 @@
-"""Superusers make webhooks by the API, change and test them, and send again what failed. Nobody sees a secret again."""
+"""Superusers create, change and test webhooks by the API, and retry deliveries. A secret is shown only once."""
 
 import logging
 from io import StringIO
@@ -34,7 +34,7 @@ def client(boss, as_user):
 
 @pytest.fixture
 def made(client):
-    """As the call that made it answers."""
+    """A webhook as the call that created it shows it."""
     return client.post(HOOKS, BODY, format="json").json()
 
 
@@ -43,7 +43,7 @@ def post(client, path, body=None):
 
 
 def failed(webhook_id, count=1):
-    """Deliveries of tests that were given up."""
+    """Failed deliveries of tests."""
     rows = [
         Delivery(webhook_id=webhook_id, status="FAILED", attempts=10, answer_status=500, answer="no", created_at=at)
         for at in [Webhook.objects.get(pk=webhook_id).created_at] * count
@@ -51,10 +51,10 @@ def failed(webhook_id, count=1):
     return Delivery.objects.bulk_create(rows)
 
 
-# --- Made, shown, changed ----------------------------------------------------------------------------
+# --- Create, show, change ----------------------------------------------------------------------------
 
 
-def test_the_secret_is_shown_when_it_is_made_and_when_it_is_rotated_and_never_else(client, made):
+def test_the_secret_is_shown_only_when_it_is_created_or_rotated(client, made):
     assert set(made) == FIELDS | {"secret"}
     assert made["secret"].startswith("whsec_")
     assert (made["url"], made["types"]) == (URL, ["transaction.created", "wallet.frozen"])
@@ -65,22 +65,22 @@ def test_the_secret_is_shown_when_it_is_made_and_when_it_is_rotated_and_never_el
     client.patch(page, {"is_active": False}, format="json")
     shown = [client.get(page).json(), *client.get(HOOKS).json()["results"]]
     shown.append(client.patch(page, {"is_active": True}, format="json").json())
-    assert [set(one) for one in shown] == [FIELDS] * 3
+    assert [set(webhook) for webhook in shown] == [FIELDS] * 3
 
 
-def test_a_secret_stands_in_no_table_no_log_no_dump_and_no_other_answer(client, caplog):
+def test_a_secret_is_in_no_table_no_log_no_dump_and_no_other_answer(client, caplog):
     caplog.set_level(logging.DEBUG)
     made = post(client, HOOKS, BODY).json()
     page = f"{HOOKS}{made['id']}/"
     secrets = [made["secret"], post(client, f"{page}rotate/").json()["secret"]]
-    told = [post(client, f"{page}test/"), post(client, f"{page}retry/"), client.get(page), client.get(HOOKS)]
-    told += [client.get(DELIVERIES), client.patch(page, {"types": ["hold.opened"]}, format="json")]
+    answers = [post(client, f"{page}test/"), post(client, f"{page}retry/"), client.get(page), client.get(HOOKS)]
+    answers += [client.get(DELIVERIES), client.patch(page, {"types": ["hold.opened"]}, format="json")]
     dump = StringIO()
     call_command("dumpdata", stdout=dump)
     for secret in (part for whole in secrets for part in (whole, whole.removeprefix("whsec_"))):
         assert secret not in caplog.text
         assert secret not in dump.getvalue()
-        assert not any(secret in answer.content.decode() for answer in told)
+        assert not any(secret in answer.content.decode() for answer in answers)
         with connection.cursor() as cursor:
             for table in connection.introspection.table_names():
                 cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
@@ -96,7 +96,7 @@ def test_a_dump_that_is_loaded_again_has_the_secret(made, tmp_path):
     assert Webhook.objects.get().secret == made["secret"]
 
 
-def test_each_deed_is_logged_with_who_did_it(boss, client, made):
+def test_each_action_is_logged_with_its_user(boss, client, made):
     page = f"{HOOKS}{made['id']}/"
     client.patch(page, {"is_active": False}, format="json")
     delivery = post(client, f"{page}test/").json()["id"]
@@ -109,7 +109,7 @@ def test_each_deed_is_logged_with_who_did_it(boss, client, made):
 def test_the_list_is_newest_first(client, made):
     second = post(client, HOOKS, BODY).json()["id"]
     page = client.get(HOOKS).json()
-    assert (page["count"], [one["id"] for one in page["results"]]) == (2, [second, made["id"]])
+    assert (page["count"], [row["id"] for row in page["results"]]) == (2, [second, made["id"]])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_list_is_newest_first(client, made):
         ("is_activ", True),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused_by_name_and_nothing_changed(client, made, field, value):
+def test_invalid_input_is_refused_by_name_and_changes_nothing(client, made, field, value):
     for answer in (
         post(client, HOOKS, BODY | {field: value}),
         client.patch(f"{HOOKS}{made['id']}/", {field: value}, format="json"),
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_nothing_changed(client, made
     assert client.get(HOOKS).json()["results"] == [{name: made[name] for name in FIELDS}]
 
 
-def test_both_are_needed_to_make_one_and_none_to_change_none(client, made):
+def test_url_and_types_are_required_to_create_but_not_to_change(client, made):
     assert set(problem(post(client, HOOKS, {"is_active": True}), 400, "validation_error")["errors"]) == {"is_active"}
     assert set(problem(post(client, HOOKS), 400, "validation_error")["errors"]) == {"url", "types"}
     assert client.patch(f"{HOOKS}{made['id']}/", {}, format="json").status_code == 200
@@ -159,7 +159,7 @@ def test_an_address_that_is_not_allowed_is_refused_and_nothing_changed(client, m
 # --- Deliveries --------------------------------------------------------------------------------------
 
 
-def test_a_delivery_tells_what_was_sent_and_what_was_answered(asha, boss, client, made):
+def test_a_delivery_shows_what_was_sent_and_what_was_answered(asha, boss, client, made):
     status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="stolen")
     events.number()
     event = Event.objects.latest("pk")
@@ -175,7 +175,7 @@ def test_a_delivery_tells_what_was_sent_and_what_was_answered(asha, boss, client
     assert shown in client.get(DELIVERIES).json()["results"]
 
 
-def test_a_test_is_told_with_the_type_that_it_is_sent_with(client, made):
+def test_a_test_is_shown_with_the_type_that_is_sent(client, made):
     answer = post(client, f"{HOOKS}{made['id']}/test/")
     assert (answer.status_code, set(answer.json())) == (201, DELIVERY)
     assert (answer.json()["event"], answer.json()["type"]) == (None, "webhook.test")
@@ -183,7 +183,7 @@ def test_a_test_is_told_with_the_type_that_it_is_sent_with(client, made):
     assert b'"type":"webhook.test"' in message.body
 
 
-def test_one_that_failed_is_sent_again(client, made):
+def test_a_failed_delivery_is_sent_again(client, made):
     (row,) = failed(made["id"])
     answer = post(client, f"{DELIVERIES}{row.pk}/retry/")
     assert answer.status_code == 200
@@ -201,15 +201,15 @@ def test_all_that_failed_are_sent_again_and_no_others(boss, client, made):
 
 def test_the_list_of_deliveries_is_found_by_webhook_and_status(boss, client, made):
     other = webhooks.create(by=boss.pk, **BODY)
-    mine, theirs = failed(made["id"], 2), failed(other.pk)
+    own, others = failed(made["id"], 2), failed(other.pk)
     pending = webhooks.test(by=boss.pk, webhook_id=other.pk)
 
     def found(**query):
         return [row["id"] for row in client.get(DELIVERIES, query).json()["results"]]
 
-    assert found() == [pending.pk, theirs[0].pk, mine[1].pk, mine[0].pk]
-    assert found(webhook=made["id"]) == [mine[1].pk, mine[0].pk]
-    assert found(webhook=other.pk, status="failed") == [theirs[0].pk]
+    assert found() == [pending.pk, others[0].pk, own[1].pk, own[0].pk]
+    assert found(webhook=made["id"]) == [own[1].pk, own[0].pk]
+    assert found(webhook=other.pk, status="failed") == [others[0].pk]
     assert found(webhook=10**17) == []
 
 
@@ -219,10 +219,10 @@ def test_the_list_of_deliveries_takes_as_many_queries_for_many(client, made, dja
         client.get(DELIVERIES, {"page_size": 100})
 
 
-# --- Who ---------------------------------------------------------------------------------------------
+# --- Access ------------------------------------------------------------------------------------------
 
 
-def test_nobody_but_a_superuser_by_himself_has_anything_to_do_here(asha, staff, as_user, nobody, made):
+def test_only_superusers_in_person_have_access(asha, staff, as_user, nobody, made):
     staff.user_permissions.set(Permission.objects.all())
     robot = keys.service_account("books")
     robot.user_permissions.set(Permission.objects.all())

@@ -15,8 +15,8 @@ class EventViewSet(Endpoints):
     def list(self, request: Authenticated) -> EventQuerySet:
         """Show what changed, oldest first.
 
-        Who goes on after the last id that he saw (`after`) misses nothing, whatever was committed meanwhile. `next` is
-        there when there is more already. `data` is the thing as staff saw it then.
+        A client that continues after the last id it saw (`after`) misses nothing, whatever was committed meanwhile.
+        `next` is null when there is no more yet. `data` is the thing as staff saw it then.
         """
         events.number()
         return Event.objects.with_transactions()

@@ -62,7 +62,7 @@ class TransactionViewSet(Endpoints):
     def export(self, request: Authenticated) -> Sequence[TransactionQuerySet]:
         """Download one's own history as CSV, newest first.
 
-        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A file
+        All rows that the filters leave, up to the moment of the call, in UTF-8 with a byte order mark. A file
         that ends inside quotes is not whole. Two at a time.
         """
         return Transaction.objects.up_to_now().visible_to(request.user)
@@ -83,7 +83,7 @@ class TransactionViewSet(Endpoints):
     def admin_export(self, request: Authenticated) -> TransactionQuerySet:
         """Download all transactions as CSV, newest first.
 
-        All rows that the filters leave, up to the moment of the call, in UTF-8 behind its byte order mark. A phone
+        All rows that the filters leave, up to the moment of the call, in UTF-8 with a byte order mark. A phone
         has spaces between its groups of digits. A file that ends inside quotes is not whole. Two at a time.
         """
         return Transaction.objects.up_to_now().newest_first().for_staff()
@@ -99,8 +99,8 @@ class TransactionViewSet(Endpoints):
     def reverse(self, request: Authenticated, pk: str, **reversal: Any) -> ledger.Receipt:
         """Undo a transaction, or a part of it, by a new one with its sides swapped.
 
-        Without an amount all that was not given back yet. Never of a reversal or a refund. What the receiver has spent,
-        or has set aside, cannot be taken back.
+        Without an amount, all that was not given back yet. Reversals and refunds cannot be reversed. What the receiver
+        has spent, or has set aside, cannot be taken back.
         """
         return refunds.reverse(user_id=request.user.pk, transaction_id=int(pk), **reversal)
 
@@ -112,9 +112,9 @@ class TransactionViewSet(Endpoints):
         errors=[*REFUND_ERRORS, RecipientUnavailable, NotThePayee],
     )
     def refund(self, request: Authenticated, pk: str, **refund: Any) -> ledger.Receipt:
-        """Give back a transfer that one received, or a part of it.
+        """Give back a received transfer, or a part of it.
 
-        Without an amount all that was not given back yet. Refunds and reversals of one transfer together never exceed
-        it. `balance` is that of who gives back.
+        Without an amount, all that was not given back yet. Refunds and reversals of one transfer together never exceed
+        it. `balance` is that of the caller.
         """
         return refunds.refund(user=request.user, transaction_id=int(pk), **refund)

@@ -1,4 +1,4 @@
-"""`/transactions/webhooks/`: who hears of events, and what became of each delivery. For superusers alone."""
+"""`/transactions/webhooks/`: webhooks and their deliveries. For superusers only."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class WebhookViewSet(Endpoints):
     def list(self, request: Authenticated) -> QuerySet[Webhook]:
         """List the webhooks, newest first.
 
-        `failing_since` is since when one took nothing, `switched_off_at` when it was given up for that.
+        `failing_since` is since when one accepted nothing, `switched_off_at` when it was switched off for that.
         """
         return Webhook.objects.order_by("-id")
 
@@ -34,9 +34,9 @@ class WebhookViewSet(Endpoints):
         errors=[UrlNotAllowed],
     )
     def create(self, request: Authenticated, **webhook: Any) -> Webhook:
-        """Have events of some types sent to a server, from now on.
+        """Send events of some types to a server, from now on.
 
-        The secret, by which their receiver knows that they are ours, is shown this once.
+        The secret, by which the receiver verifies them, is shown this once.
         """
         return webhooks.create(by=request.user.pk, **webhook)
 
@@ -54,7 +54,7 @@ class WebhookViewSet(Endpoints):
     def partial_update(self, request: Authenticated, pk: str, **changes: Any) -> Webhook:
         """Change the address or the types of a webhook, or switch it off or on.
 
-        What happens while it is off is not sent. What it had not taken by then waits until it is on again.
+        What happens while it is off is not sent. What it had not accepted by then waits until it is on again.
         """
         return webhooks.change(by=request.user.pk, webhook_id=int(pk), **changes)
 
@@ -63,20 +63,20 @@ class WebhookViewSet(Endpoints):
     def rotate(self, request: Authenticated, pk: str) -> Webhook:
         """Give a webhook a new secret, which is shown this once.
 
-        For 24 hours the old one signs too.
+        For 24 hours the old one still signs too.
         """
         return webhooks.rotate(by=request.user.pk, webhook_id=int(pk))
 
     @action(detail=True, methods=["post"])
     @endpoint(gives=serializers.DeliverySerializer, status=201, allow=IsSuperuser)
     def test(self, request: Authenticated, pk: str) -> Delivery:
-        """Send an event of the type `webhook.test`, also where the webhook is off."""
+        """Send an event of the type `webhook.test`, even if the webhook is off."""
         return webhooks.test(by=request.user.pk, webhook_id=int(pk))
 
     @action(detail=True, methods=["post"])
     @endpoint(gives=serializers.RetriedSerializer, allow=IsSuperuser)
     def retry(self, request: Authenticated, pk: str) -> dict[str, int]:
-        """Send all deliveries of a webhook again that failed."""
+        """Send all failed deliveries of a webhook again."""
         return {"retried": webhooks.retry_failed(by=request.user.pk, webhook_id=int(pk))}
 
 
@@ -102,5 +102,5 @@ class DeliveryViewSet(Endpoints):
     @action(detail=True, methods=["post"])
     @endpoint(gives=serializers.DeliverySerializer, allow=IsSuperuser)
     def retry(self, request: Authenticated, pk: str) -> Delivery:
-        """Send a delivery again, now, whatever became of it; should that fail, as often as a new one."""
+        """Send a delivery again now, whatever its status, with all attempts of a new one."""
         return webhooks.retry(by=request.user.pk, delivery_id=int(pk))

@@ -1,5 +1,4 @@
-"""The same contract by FastAPI, SQLAlchemy and asyncpg, as one would write it: a pool, prepared statements, durable
-commits.
+"""The same contract by FastAPI, SQLAlchemy and asyncpg, in the usual way: a pool, prepared statements, durable commits.
 
 The database is at DATABASE_URL, tokens are signed with JWT_SIGNING_KEY.
 """
@@ -18,23 +17,23 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-MOST_PAISE = 100_000_000_00
+MAX_PAISE = 100_000_000_00
 NAMES = {"balance": ["user"], "lock": ["user", "phone"], "write": ["payer", "receiver", "paise", "remarks", "user"]}
 
 app = FastAPI()
 engine = create_async_engine(os.environ["DATABASE_URL"], pool_size=7, max_overflow=0)
 
 
-def _statement(name: str, written: str) -> Any:
-    """With names where the statement has numbers, the highest first."""
+def _statement(name: str, sql: str) -> Any:
+    """Replace the numbered parameters by names, the highest number first."""
     for number, parameter in reversed(list(enumerate(NAMES[name], 1))):
         kind = "text" if parameter in ("phone", "remarks") else "bigint"
-        written = written.replace(f"${number}", f"CAST(:{parameter} AS {kind})")
-    return text(written)
+        sql = sql.replace(f"${number}", f"CAST(:{parameter} AS {kind})")
+    return text(sql)
 
 
-written = json.loads(Path(__file__).with_name("statements.json").read_text())
-statements = {name: _statement(name, statement) for name, statement in written.items()}
+templates = json.loads(Path(__file__).with_name("statements.json").read_text())
+statements = {name: _statement(name, statement) for name, statement in templates.items()}
 
 
 class Problem(Exception):
@@ -86,14 +85,14 @@ def check(payer: Any, receiver: Any, paise: int) -> None:
     if receiver.id == payer.id:
         raise Problem(400, "self_transfer", "This is your own wallet.")
     if receiver.status != "ACTIVE":
-        raise Problem(403, "recipient_unavailable", "The wallet takes nothing.")
+        raise Problem(403, "recipient_unavailable", "The wallet cannot receive.")
     if payer.balance - payer.held < paise:
         raise Problem(400, "insufficient_funds", "There is not enough.")
-    if receiver.balance + paise > MOST_PAISE:
+    if receiver.balance + paise > MAX_PAISE:
         raise Problem(400, "limit_exceeded", "That is too much.")
 
 
-def shown(paise: int) -> str:
+def to_rupees(paise: int) -> str:
     return f"{paise // 100}.{paise % 100:02}"
 
 
@@ -108,17 +107,17 @@ async def balance(claims: Annotated[dict, Depends(caller)]) -> dict[str, Any]:
         found = (await connection.execute(statements["balance"], {"user": int(claims["user_id"])})).first()
     check_account(found, claims)
     held = found.held - found.due
-    shows = {"user": found.username, "balance": shown(found.balance), "currency": "INR", "status": found.status}
-    return shows | {"held": shown(held), "available": shown(found.balance - held), "tier": found.tier}
+    body = {"user": found.username, "balance": to_rupees(found.balance), "currency": "INR", "status": found.status}
+    return body | {"held": to_rupees(held), "available": to_rupees(found.balance - held), "tier": found.tier}
 
 
 @app.post("/wallet/transfer/")
 async def transfer(body: Transfer, claims: Annotated[dict, Depends(caller)]) -> dict[str, Any]:
     async with engine.begin() as connection:
         payer, receiver, row = await _move(connection, body, claims)
-    shows = {"transaction_id": row.id, "transaction_type": "TRANSFER", "amount": body.amount}
-    shows |= {"balance": shown(row.sender_balance), "sender": payer.username, "receiver": receiver.username}
-    return shows | {"remarks": body.remarks, "timestamp": row.timestamp, "hold": None, "reverses": None}
+    receipt = {"transaction_id": row.id, "transaction_type": "TRANSFER", "amount": body.amount}
+    receipt |= {"balance": to_rupees(row.sender_balance), "sender": payer.username, "receiver": receiver.username}
+    return receipt | {"remarks": body.remarks, "timestamp": row.timestamp, "hold": None, "reverses": None}
 
 
 async def _move(connection: AsyncConnection, body: Transfer, claims: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -1,5 +1,5 @@
-// The same contract by Fastify and node-postgres, as one would write it: a pool, prepared statements, durable commits.
-// Listens at PORT with WORKERS processes; the database is at DATABASE_URL, tokens are signed with JWT_SIGNING_KEY.
+// The same contract by Fastify and node-postgres, in the usual way: a pool, prepared statements, durable commits.
+// Listens on PORT with WORKERS processes; the database is at DATABASE_URL, tokens are signed with JWT_SIGNING_KEY.
 import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
 import Fastify from "fastify";
@@ -8,7 +8,7 @@ import pg from "pg";
 
 const { PORT, WORKERS, DATABASE_URL, JWT_SIGNING_KEY } = process.env;
 const statements = JSON.parse(readFileSync(new URL("statements.json", import.meta.url), "utf8"));
-const MOST_PAISE = 100_000_000_00n;
+const MAX_PAISE = 100_000_000_00n;
 
 class Problem extends Error {
   constructor(status, code, detail) {
@@ -21,8 +21,8 @@ pg.types.setTypeParser(pg.types.builtins.INT8, BigInt);
 const verify = createVerifier({
   key: JWT_SIGNING_KEY, algorithms: ["HS256"], allowedIss: "lokanetra", allowedAud: "lokanetra", cache: 1000,
 });
-const ask = (client, name, values) => client.query({ name, text: statements[name], values });
-const shown = (paise) => `${paise / 100n}.${String(paise % 100n).padStart(2, "0")}`;
+const query = (client, name, values) => client.query({ name, text: statements[name], values });
+const toRupees = (paise) => `${paise / 100n}.${String(paise % 100n).padStart(2, "0")}`;
 
 function caller(request) {
   const [kind, token] = (request.headers.authorization ?? "").split(" ");
@@ -45,13 +45,13 @@ async function transfer(pool, claims, { to_phone_number: to, amount, remarks = "
   const client = await pool.connect();
   try {
     await client.query("BEGIN");
-    const wallets = (await ask(client, "lock", [claims.user_id, to.length === 10 ? `+91${to}` : to])).rows;
+    const wallets = (await query(client, "lock", [claims.user_id, to.length === 10 ? `+91${to}` : to])).rows;
     const payer = wallets.find((wallet) => String(wallet.user_id) === claims.user_id);
     checkAccount(payer, claims);
     const receiver = wallets.find((wallet) => wallet.phone_number?.endsWith(to));
     check(payer, receiver, paise);
     const values = [payer.id, receiver.id, paise, remarks, claims.user_id];
-    const [row] = (await ask(client, "write", values)).rows;
+    const [row] = (await query(client, "write", values)).rows;
     await client.query("COMMIT");
     return { row, payer, receiver };
   } catch (fault) {
@@ -67,9 +67,9 @@ function check(payer, receiver, paise) {
   if (payer.status !== "ACTIVE") throw new Problem(403, "wallet_frozen", "The wallet is frozen.");
   if (!receiver?.is_active) throw new Problem(404, "recipient_not_found", "Nobody has this number.");
   if (receiver.id === payer.id) throw new Problem(400, "self_transfer", "This is your own wallet.");
-  if (receiver.status !== "ACTIVE") throw new Problem(403, "recipient_unavailable", "The wallet takes nothing.");
+  if (receiver.status !== "ACTIVE") throw new Problem(403, "recipient_unavailable", "The wallet cannot receive.");
   if (payer.balance - payer.held < paise) throw new Problem(400, "insufficient_funds", "There is not enough.");
-  if (receiver.balance + paise > MOST_PAISE) throw new Problem(400, "limit_exceeded", "That is too much.");
+  if (receiver.balance + paise > MAX_PAISE) throw new Problem(400, "limit_exceeded", "That is too much.");
 }
 
 const BODY = {
@@ -94,19 +94,19 @@ function serve() {
   app.get("/readyz", async () => ({ status: "ok" }));
   app.get("/wallet/balance/", async (request) => {
     const claims = caller(request);
-    const [found] = (await ask(pool, "balance", [claims.user_id])).rows;
+    const [found] = (await query(pool, "balance", [claims.user_id])).rows;
     checkAccount(found, claims);
     const held = found.held - found.due;
     return {
-      user: found.username, balance: shown(found.balance), currency: "INR", status: found.status,
-      held: shown(held), available: shown(found.balance - held), tier: found.tier,
+      user: found.username, balance: toRupees(found.balance), currency: "INR", status: found.status,
+      held: toRupees(held), available: toRupees(found.balance - held), tier: found.tier,
     };
   });
   app.post("/wallet/transfer/", { schema: { body: BODY } }, async (request) => {
     const { row, payer, receiver } = await transfer(pool, caller(request), request.body);
     const { amount, remarks = "" } = request.body;
     return {
-      transaction_id: Number(row.id), transaction_type: "TRANSFER", amount, balance: shown(row.sender_balance),
+      transaction_id: Number(row.id), transaction_type: "TRANSFER", amount, balance: toRupees(row.sender_balance),
       sender: payer.username, receiver: receiver.username, remarks, timestamp: row.timestamp, hold: null, reverses: null,
     };
   });

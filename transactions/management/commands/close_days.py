@@ -15,9 +15,9 @@ class Command(BaseCommand):
     help = "Sum what moved on each day that is over, for the charts of the console. Run it soon after midnight."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        which = parser.add_mutually_exclusive_group()
-        which.add_argument("--since", metavar="DAY", help="sum again from this day on, such as 2026-01-31")
-        which.add_argument("--again", action="store_true", help="sum all days again, as after a change of TIME_ZONE")
+        choice = parser.add_mutually_exclusive_group()
+        choice.add_argument("--since", metavar="DAY", help="sum again from this day on, such as 2026-01-31")
+        choice.add_argument("--again", action="store_true", help="sum all days again, as after a change of TIME_ZONE")
 
     def handle(self, *args: Any, since: str | None, again: bool, **options: Any) -> None:
         if since or again:
@@ -34,5 +34,5 @@ def _day(text: Any) -> date:
     except ValueError:
         day = None
     if day is None:
-        raise CommandError(f"{text} is no day: write it as 2026-01-31.")
+        raise CommandError(f"{text} is not a day: write it as 2026-01-31.")
     return day

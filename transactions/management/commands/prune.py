@@ -1,4 +1,4 @@
-"""Removes what no longer counts: expired codes, ended logins, old counters, events that were delivered long ago."""
+"""Removes stale rows: expired codes, ended logins, old counters and old events."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,19 +13,19 @@ from users import limits
 from users.models import OTP, Counter, Login
 from users.tokens import LOGIN_LIFETIME
 
-# The longest window of any limit is a day; what is older than two counts nowhere.
+# The longest window of any limit is a day, so nothing older than two days counts.
 KEPT = timedelta(days=2)
 
 
 def prune() -> dict[str, int]:
-    """Remove what counts no longer: how many of each kind."""
+    """Remove stale rows and return how many of each kind."""
     now = timezone.now()
     old_window = Q(window_start__lt=now - KEPT) & ~Q(name=limits.COOLDOWN)
-    open_again = Q(name=limits.COOLDOWN, count__lt=now.timestamp() - KEPT.total_seconds())
+    cooldown_over = Q(name=limits.COOLDOWN, count__lt=now.timestamp() - KEPT.total_seconds())
     stale = {
         "code": OTP.objects.filter(expires_at__lt=now - KEPT),
         "login": Login.objects.filter(Q(created_at__lt=now - LOGIN_LIFETIME) | Q(ended_at__lt=now - KEPT)),
-        "counter": Counter.objects.filter(old_window | open_again),
+        "counter": Counter.objects.filter(old_window | cooldown_over),
     }
     return {name: rows.delete()[0] for name, rows in stale.items()} | {"event": events.prune()}
 

@@ -1,4 +1,4 @@
-"""Names what is due in the product, and in which lane. The mechanics are in `lokanetra/work.py`."""
+"""The jobs of the worker, and the lane of each. The mechanics are in `lokanetra/work.py`."""
 
 import logging
 import sys
@@ -21,14 +21,14 @@ from wallet.models import Hold, LedgerCheck, PaymentRequest
 
 logger = logging.getLogger("lokanetra.work")
 
-# Seconds between two looks.
+# Seconds between two checks whether a job is due.
 EXPIRY, NIGHTLY, HOURLY = 3.0, 30.0, 3600.0
-# Of what disagrees, the log has so much; the command `check_ledger` names all.
-MOST_COMPLAINTS = 50
+# The log gets this many complaints; the command `check_ledger` prints all.
+MAX_COMPLAINTS = 50
 
 
 def lanes() -> dict[str, Lane]:
-    """Each is a thread. A loop that has no chores is a lane of its own: a function of `(stop, once)`."""
+    """Each lane is a thread that runs a function of `(stop, once)`."""
     rounds = [
         JobLane(
             "expiry",
@@ -51,7 +51,7 @@ def lanes() -> dict[str, Lane]:
 
 
 def deliver(stop: Event, once: bool) -> bool:
-    """As long as something is due, one round follows the other. At the end what is under way is waited for."""
+    """Deliver without pause while something is due. At the end wait for deliveries in progress."""
     dispatcher = Dispatcher()
     chore = Job("deliver", partial(dispatcher.work, stop), lambda: True, IDLE_SECONDS, shared=True)
     try:
@@ -71,7 +71,7 @@ def close_requests() -> str:
 
 
 def close_days() -> str:
-    """One by one: what is summed stays summed."""
+    """Each day is committed by itself, so an interruption loses no finished day."""
     unsummed_days = volumes.unsummed_days()
     for day in unsummed_days:
         volumes.close(day)
@@ -84,7 +84,7 @@ def remove_stale() -> str:
 
 
 def is_check_due() -> bool:
-    """Since `NIGHTLY_AT` was last."""
+    """Whether the books were not checked since the last `NIGHTLY_AT`."""
     return not LedgerCheck.objects.filter(ended_at__gte=days.last_time_at(settings.NIGHTLY_AT)).exists()
 
 
@@ -92,7 +92,7 @@ def check_books() -> str:
     report = check()
     save_result(report)
     complaints = report.complaints()
-    for complaint in complaints[:MOST_COMPLAINTS]:
+    for complaint in complaints[:MAX_COMPLAINTS]:
         logger.error("the books do not agree: %s", complaint)
     return f"{how_many(report.wallets, 'wallet')} checked, {how_many(len(complaints), 'complaint')}"
 
@@ -101,12 +101,12 @@ class Command(BaseCommand):
     help = (
         "Do what is due, until SIGTERM or SIGINT: deliver events to webhooks, close holds and requests for money that "
         "are over, sum the days that are over, remove expired codes, ended logins, old counters and old events every "
-        "hour, and prove the books every night (NIGHTLY_AT). Several may run beside each other."
+        "hour, and check the books every night (NIGHTLY_AT). Several workers may run at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="do what is due now, and end; with 1 if it failed")
-        parser.add_argument("--with-parent", action="store_true", help="end when the process ends that started it")
+        parser.add_argument("--once", action="store_true", help="do what is due now and exit, with status 1 on failure")
+        parser.add_argument("--with-parent", action="store_true", help="exit when the parent process ends")
 
     def handle(self, *args: Any, once: bool, with_parent: bool, **options: Any) -> None:
         postgresql.serve()

@@ -1,4 +1,4 @@
-"""What the worker does in the product, each at its time, and once."""
+"""The worker's jobs: each is done when it is due, and once."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ EVENING, BEFORE, NIGHT = (datetime(2026, 5, 4, *at, tzinfo=UTC) for at in ((18, 
 
 @pytest.fixture(autouse=True)
 def usual_limits(monkeypatch):
-    """The command sets those of the worker, for all of its process."""
+    """The command sets the worker's limits for the whole process."""
     monkeypatch.setattr(postgresql, "serving", postgresql.serving)
 
 
@@ -45,7 +45,7 @@ def checks() -> int:
     return LedgerCheck.objects.count()
 
 
-def test_holds_that_are_over_are_closed(asha, ravi, clock_at, caplog):
+def test_expired_holds_are_closed(asha, ravi, clock_at, caplog):
     caplog.set_level(logging.INFO)
     for seconds in (60, 90, 3600):
         holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"), expires_in=seconds)
@@ -55,7 +55,7 @@ def test_holds_that_are_over_are_closed(asha, ravi, clock_at, caplog):
     assert "expire_holds: 2 holds closed in " in caplog.text
 
 
-def test_requests_for_money_that_are_over_are_closed_and_told(asha, ravi, clock_at, caplog):
+def test_expired_requests_for_money_are_closed_and_leave_events(asha, ravi, clock_at, caplog):
     caplog.set_level(logging.INFO)
     for seconds in (60, 90, 3600):
         requests.ask(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"), expires_in=seconds)
@@ -77,7 +77,7 @@ def test_where_nothing_is_due_nothing_is_logged(asha, caplog):
 
 
 @pytest.mark.parametrize(("chore", "index"), [(0, "wallet_hold_due"), (1, "wallet_request_due")])
-def test_expiry_costs_one_query_of_an_index_where_nothing_is_over(asha, django_assert_num_queries, chore, index):
+def test_expiry_takes_one_indexed_query_when_nothing_is_due(asha, django_assert_num_queries, chore, index):
     with django_assert_num_queries(1) as queries:
         assert not work.lanes()["expiry"].jobs[chore].is_due()
     with connection.cursor() as cursor:
@@ -101,18 +101,18 @@ def test_the_books_are_checked_once_a_night(asha, clock_at):
 def test_two_workers_check_them_once(asha, clock_at):
     clock_at(NIGHT)
 
-    def one() -> None:
+    def run() -> None:
         try:
             work.lanes()["upkeep"](Event(), True)
         finally:
             connections.close_all()
 
-    at_once(one, one, one)
+    at_once(run, run, run)
     assert checks() == 1
 
 
 @pytest.mark.breaks_books
-def test_what_the_check_finds_is_an_error_in_the_log_once_a_night(asha, clock_at, caplog):
+def test_findings_of_the_check_are_logged_as_errors_once_a_night(asha, clock_at, caplog):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE wallet_wallet SET balance = balance + 100 WHERE user_id = %s", [asha.pk])
     clock_at(NIGHT)
@@ -132,7 +132,7 @@ def test_a_day_that_is_over_is_summed(asha, clock_at):
     assert DayVolume.objects.filter(count=1).count() == 1
 
 
-def test_what_no_longer_counts_is_removed(asha, clock_at):
+def test_stale_rows_are_removed(asha, clock_at):
     tokens.issue(asha)
     clock_at(timezone.now() + timedelta(days=30))
     work_once()
@@ -142,7 +142,7 @@ def test_what_no_longer_counts_is_removed(asha, clock_at):
 # --- As a process ----------------------------------------------------------------------------------------
 
 
-def test_once_ends_with_1_and_one_clear_line_for_a_chore_where_the_database_is_away():
+def test_once_exits_with_1_and_one_line_for_each_job_without_a_database():
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"PYTHON_DOTENV_DISABLED": "1", "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
     command = [BASE_DIR / "scripts" / "worker.sh", "--once"]
@@ -167,7 +167,7 @@ OVER = "UPDATE wallet_hold SET expires_at = now() + interval '2 s' RETURNING exp
 
 
 @pytest.mark.slow
-def test_a_worker_closes_holds_soon_after_their_time_and_waits_for_no_busy_wallet():
+def test_a_worker_closes_holds_soon_after_expiry_and_waits_for_no_locked_wallet():
     with own_postgres() as database, live_server(database.url, workers=1) as server:
         busy, free = server.shell(HOLDS).split()
         process = worker_of(server)
