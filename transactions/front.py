@@ -33,15 +33,17 @@ WORKER_IS_LATE = timedelta(minutes=10)
 # It runs nightly, and one night may be missed.
 CHECK_IS_OLD = timedelta(days=2)
 COLOURS = {"CREDIT": "#16a34a", "DEBIT": "#d97706", "TRANSFER": "#9333ea"}
+# Read as well on light ground as on dark.
+WORDS = "#747c8a"
 CHART = {
     "locale": "en-IN",  # groups digits as `rupees` does
     "responsive": True,
     "maintainAspectRatio": False,
     "animation": False,
-    "plugins": {"legend": {"position": "bottom", "labels": {"color": "#9ca3af", "boxWidth": 12}}},
+    "plugins": {"legend": {"position": "bottom", "labels": {"color": WORDS, "boxWidth": 12}}},
     "scales": {
-        "x": {"stacked": True, "grid": {"display": False}, "ticks": {"color": "#9ca3af", "maxRotation": 0}},
-        "y": {"stacked": True, "grid": {"color": "rgba(156,163,175,.2)"}, "ticks": {"color": "#9ca3af"}},
+        "x": {"stacked": True, "grid": {"display": False}, "ticks": {"color": WORDS, "maxRotation": 0}},
+        "y": {"stacked": True, "grid": {"color": "rgba(156,163,175,.2)"}, "ticks": {"color": WORDS}},
     },
 }
 

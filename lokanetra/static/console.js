@@ -16,3 +16,8 @@ document.addEventListener("DOMContentLoaded", () => {
         });
     }
 });
+
+// A table that was measured before its font had come would keep the scrollbar that it needed then.
+addEventListener("load", () => document.fonts.ready.then(() => {
+    for (const list of document.querySelectorAll("[data-simplebar]")) SimpleBar.instances.get(list)?.recalculate();
+}));
