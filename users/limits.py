@@ -1,4 +1,4 @@
-"""Limits of the door, counted in committed rows: one statement each, so that parallel calls cannot slip through."""
+"""Rate limits, counted in committed rows by one statement each, so that parallel calls cannot exceed them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from users.models import Counter
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
 LONGEST_KEY = 128
-UNCOUNT = """
+DECREMENT = """
     UPDATE users_counter SET count = count - 1 WHERE name = %s AND key = %s AND window_start = %s AND count > 0
     RETURNING count
 """
@@ -36,7 +36,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Hit:
-    """One count, which may be given back."""
+    """One count, which `restore` can undo."""
 
     name: str
     key: str
@@ -56,33 +56,33 @@ def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
 
 
 def restore(hits: Sequence[Hit]) -> None:
-    """Uncount what did not happen after all."""
+    """Undo these counts."""
     for hit in hits:
-        rows_of(UNCOUNT, _key_of(hit))
+        rows_of(DECREMENT, _key_of(hit))
 
 
 def hits(limit: Limit, key: str) -> int:
-    """How often the limit was counted towards in the present window."""
+    """How often the limit was counted in the current window."""
     hit = _hit(limit, key, timezone.now())
     return _rows(hit).values_list("count", flat=True).first() or 0
 
 
 def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
-    """Let the key through and close the door behind it for `seconds`; where it is closed, give back and refuse."""
+    """Start a cooldown of `seconds` for the key. During another one, restore the hits and raise TooManyRequests."""
     if not seconds:
         return
     now = int(timezone.now().timestamp())
-    opens = _upsert(
+    started = _upsert(
         "count = excluded.count WHERE users_counter.count <= %s", Hit(COOLDOWN, key, EPOCH), now + seconds, now
     )
-    if opens is None:
+    if started is None:
         restore(hits)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
 
 
 def end_cooldown(key: str) -> None:
-    """Open the door that `start_cooldown` closed."""
+    """End the cooldown of the key."""
     Counter.objects.filter(name=COOLDOWN, key=key).delete()
 
 
@@ -103,7 +103,7 @@ def _count(hit: Hit) -> int:
 
 
 def _upsert(update: str, hit: Hit, *values: int) -> int | None:
-    """One statement that inserts a counter or changes the one that is there; its count, None if it was left alone."""
+    """Insert a counter or update it, in one statement. Returns its count, None if it was not updated."""
     found = rows_of(
         "INSERT INTO users_counter (name, key, window_start, count) VALUES (%s, %s, %s, %s) "  # noqa: S608
         f"ON CONFLICT (name, key, window_start) DO UPDATE SET {update} RETURNING count",

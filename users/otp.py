@@ -1,7 +1,7 @@
-"""One-time passwords: issue and verify. Every number of the policy stands at the top with its reason.
+"""One-time passwords: issue and verify. Every number of the policy is at the top, with its reason.
 
-A code is bound to whoever had its number when it was asked for, and dies when that is no longer so: `_bindings`.
-Counts are committed rows, changed by one statement before anything is compared: parallel guesses each count.
+A code is bound to the account that had the number when it was requested, and is invalid once that changes: `_bindings`.
+Counts are committed rows, changed by one statement before anything is compared: each parallel attempt counts.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
 LONGEST_COOLDOWN = timedelta(minutes=5)
 
-# What a code is bound to that was asked for while no account had the number.
+# The binding of a code that was requested while no account had the number.
 NOBODY = "nobody"
 
 UNLIMITED = sys.maxsize
@@ -44,12 +44,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # for codes uses up his own sends and not those of the number's owner.
 SENDS_PER_CALLER = Limit("otp_send_caller", 5, timedelta(minutes=10))
 SENDS_PER_CALLER_AND_DAY = Limit("otp_send_caller_day", 10, DAY)
-# Over all addresses: what one phone can be pestered with in a day.
+# From all addresses together: no phone gets more messages in a day.
 SENDS_PER_PHONE = Limit("otp_send_phone", 20, DAY)
-# What one caller may guess at one phone in an hour, and at all phones in ten minutes.
+# Wrong codes for one phone from one address in an hour, and for all phones from one address in ten minutes.
 FAILURES_PER_CALLER = Limit("otp_fail_caller", 20, HOUR)
 FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
-# No limits, but the day's figures: where many are sent and few come back, somebody is pumping messages.
+# No limits, but counts of the day: many codes sent and few verified are a sign of SMS pumping.
 SENT, VERIFIED = Limit("otp_sent", UNLIMITED, DAY), Limit("otp_verified", UNLIMITED, DAY)
 
 
@@ -64,7 +64,7 @@ class Sent:
 
 
 def send(*, phone_number: str, address: str) -> Sent:
-    """Send a new code to an E.164 number; once it is delivered the one before no longer works.
+    """Send a new code to an E.164 number; once it is delivered, earlier codes are invalid.
 
     Raises ValidationError for a region that gets no codes, TooManyRequests, and SMSUnavailable, after which
     everything is as before.
@@ -72,16 +72,16 @@ def send(*, phone_number: str, address: str) -> Sent:
     _check_region(phone_number)
     caller = f"{phone_number} {address}"
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-    with atomic():  # one commit for all that must be there before the gateway hears of it
-        taken = limits.consume(_send_limits(phone_number, address, caller))
+    with atomic():  # one commit for all that must be stored before the gateway is called
+        hits = limits.consume(_send_limits(phone_number, address, caller))
         cooldown = _cooldown(caller)
-        limits.start_cooldown(caller, cooldown, taken)
+        limits.start_cooldown(caller, cooldown, hits)
         otp = _store(phone_number, code)
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
         otp.delete()
-        limits.restore(taken)
+        limits.restore(hits)
         limits.end_cooldown(caller)
         raise
     with atomic():
@@ -93,16 +93,16 @@ def send(*, phone_number: str, address: str) -> Sent:
 
 
 def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, dict[str, str]]:
-    """Log in with a code: the account, made at its first login, and its pair of tokens. A code works once.
+    """Log in with a code. Returns the account, created at its first login, and its tokens. A code works once.
 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
     caller = f"{phone_number} {address}"
-    with atomic():  # the guess counts, whatever becomes of it
-        guesses = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
-        matching = _matching(phone_number, code)
+    with atomic():  # the attempt counts, whatever fails later
+        attempt = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+        matching = _find_matching(phone_number, code)
     try:
-        user, pair = _log_in(guesses, *matching) if matching else _refuse()
+        user, pair = _log_in(attempt, *matching) if matching else _refuse()
     except OTPInvalid:
         logger.info("login of …%s failed", phone_number[-2:])
         raise
@@ -111,10 +111,10 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
 
 @atomic
-def _log_in(guesses: list[Hit], otp: OTP, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
-    """The guess was none. Counters are locked before the code, as where the guess was counted, or the two deadlock."""
-    limits.restore(guesses)
-    user = _use(otp, bound_to) or _refuse()
+def _log_in(attempt: list[Hit], otp: OTP, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
+    """The attempt is not counted as a failure. Counters are locked before the code, as in `verify`: else deadlocks."""
+    limits.restore(attempt)
+    user = _redeem(otp, bound_to) or _refuse()
     pair = tokens.issue(user)
     limits.consume([(VERIFIED, "all")])
     return user, pair
@@ -124,11 +124,11 @@ def _refuse() -> NoReturn:
     raise OTPInvalid
 
 
-def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
-    """The newest code sent to the number and what it is bound to, if it is this one, has tries left and may open what
-    has the number now. A try counts before it is compared."""
+def _find_matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
+    """The newest code sent to the number and its binding, if it is this one, has attempts left, and is for the account
+    that has the number now. An attempt is counted before it is compared."""
     newest = OTP.objects.filter(phone_number=phone_number, sent_at__isnull=False).order_by("-id").first()
-    # Compared also where there is nothing to compare with: a missing code must not answer sooner than a wrong one.
+    # Compare even if no code was sent: the answer must not be faster than for a wrong one.
     otp = newest or OTP(pk=0, salt="", code_hash="")
     counted = OTP.objects.filter(
         pk=otp.pk, attempts__lt=MAX_ATTEMPTS, used_at=None, expires_at__gt=timezone.now()
@@ -139,9 +139,9 @@ def _matching(phone_number: str, code: str) -> tuple[OTP, str] | None:
     return (otp, bindings[matches.index(True)]) if counted and any(matches) else None
 
 
-def _use(otp: OTP, bound_to: str) -> UserProfile | None:
-    """The account that the code logs in: of parallel uses one wins. None for the others, the deactivated, and for an
-    account that got the number since the code was compared."""
+def _redeem(otp: OTP, bound_to: str) -> UserProfile | None:
+    """Use the code up and return its account: of parallel uses one wins. None for the others, for a deactivated
+    account, and for one that got the number after the code was compared."""
     if not OTP.objects.filter(pk=otp.pk, used_at=None).update(used_at=timezone.now()):
         return None
     find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
@@ -149,17 +149,17 @@ def _use(otp: OTP, bound_to: str) -> UserProfile | None:
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
 
-def _bindings(holder: UserProfile | None) -> list[str]:
-    """What the codes are bound to that may open this account; a new code is bound to the first.
+def _bindings(account: UserProfile | None) -> list[str]:
+    """The bindings of codes that log in to this account; a new code gets the first.
 
     `token_version` rises with all that ends an account's logins at once: another number, none, deactivation, a log-out
-    everywhere. Codes from before are dead then, also those under way. A code for a number without an account opens
-    the one that a login has made since, but none that staff gave the number to.
+    everywhere. Earlier codes are invalid then, also those not delivered yet. A code for a number without an account
+    logs in to the one that a login has created since, but not to one that staff gave the number to.
     """
-    if holder is None:
+    if account is None:
         return [NOBODY]
-    own = f"{holder.pk}.{holder.token_version}"
-    return [own] if holder.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
+    own = f"{account.pk}.{account.token_version}"
+    return [own] if account.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
 
 
 def _store(phone_number: str, code: str) -> OTP:
@@ -175,7 +175,7 @@ def _store(phone_number: str, code: str) -> OTP:
 
 
 def _hash(phone_number: str, bound_to: str, salt: str, code: str) -> str:
-    """Keyed, because a million codes are tried at once against any hash that needs no secret."""
+    """Keyed, because all million codes are quickly tried against a hash without a secret."""
     message = f"{phone_number}:{bound_to}:{salt}:{code}".encode()
     return hmac.new(settings.OTP_PEPPER.encode(), message, hashlib.sha256).hexdigest()
 
@@ -201,7 +201,7 @@ def _send_limits(phone_number: str, address: str, caller: str) -> list[tuple[Lim
 
 
 def _budget(phone_number: str) -> list[tuple[Limit, str]]:
-    """The day's budget of messages: every one counts, and at its end numbers without an account get none."""
+    """The day's budget of messages: all count, and when it is spent, numbers without an account get none."""
     if not settings.OTP_SENDS_PER_DAY:
         return []
     budget = Limit("otp_send_day", settings.OTP_SENDS_PER_DAY, DAY)
