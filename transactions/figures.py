@@ -6,7 +6,7 @@ from django.db.models import Count
 
 from lokanetra.replica import Reader
 from transactions.models import Delivery, Outbox, Webhook
-from wallet.models import LEFT, Hold, LedgerCheck
+from wallet.models import REMAINING, Hold, LedgerCheck
 
 # Counts stop here.
 MAX_COUNT = 10_000
@@ -47,7 +47,7 @@ def _books() -> dict[str, float]:
 
 
 def _held() -> dict[str, float]:
-    found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=LEFT)
+    found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=REMAINING)
     return {"lokanetra_open_holds": found["count"], "lokanetra_money_held_rupees": float(found["left"] or 0)}
 
 

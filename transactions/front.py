@@ -23,7 +23,7 @@ from transactions.models import DayVolume, Outbox, Transaction, Webhook
 from users import otp
 from users.models import Counter, Login
 from wallet.console import owner_link
-from wallet.models import LEFT, Hold, LedgerCheck, Wallet
+from wallet.models import REMAINING, Hold, LedgerCheck, Wallet
 from wallet.money import MoneyField, rupees
 
 DAYS = 30
@@ -147,8 +147,8 @@ def _held() -> list[dict[str, Any]]:
 
 
 def _set_aside() -> list[dict[str, Any]]:
-    """Summed over open holds only, which have an index of their own."""
-    found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=LEFT)
+    """Read from the open holds alone, which have an index of their own."""
+    found = Hold.objects.with_status(Hold.Status.OPEN).aggregate(count=Count("pk"), left=REMAINING)
     page = f"{reverse('admin:wallet_hold_changelist')}?status=OPEN"
     return [
         _card("Set aside in holds", rupees(found["left"] or Decimal(0)), how_many(found["count"], "open hold"), page)

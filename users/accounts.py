@@ -24,11 +24,11 @@ deactivated = Signal()
 
 # What one statement takes: SQLite allows few parameters in one.
 BATCH = 500
-# The first `token_version` of an account that no login made: a code sent before to its number does not open it.
+# The first `token_version` of an account that staff created: codes sent to its number before do not log in to it.
 MADE_BY_STAFF = 1
 # Columns that give power over others.
 RIGHTS = {"is_staff", "is_superuser"}
-# What it takes to give rights and to take them.
+# Only such accounts grant and revoke rights.
 ACTIVE_SUPERUSER = {"is_active": True, "is_staff": True, "is_superuser": True}
 
 HOLDER = Prepared(lambda: UserProfile.objects.filter(phone_number=Placeholder("phone_number")))
@@ -36,7 +36,7 @@ LOCKED = Prepared(lambda: UserProfile.objects.select_for_update().filter(phone_n
 
 
 def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfile:
-    """A new account with an E.164 number; without a username it is called after the phone as shown.
+    """Create an account with an E.164 number; by default its username is made of the number as shown.
 
     Raises ValidationError, by field, when the phone or the username is taken.
     """
@@ -55,10 +55,10 @@ def create(*, phone_number: str, username: str = "", **fields: Any) -> UserProfi
 
 @atomic
 def create_by_staff(*, by: UserProfile, **fields: Any) -> UserProfile:
-    """An account that a superuser creates, as `create` does."""
+    """`create` for a superuser, with an entry in the log."""
     user = create(token_version=MADE_BY_STAFF, **fields)
-    given = {"username": user.username, **fields}
-    audit.record(user_id=by.pk, on=user, what="account", flag=ADDITION, before=None, after=given)
+    after = {"username": user.username, **fields}
+    audit.record(user_id=by.pk, on=user, what="account", flag=ADDITION, before=None, after=after)
     return user
 
 
@@ -68,13 +68,13 @@ def account_with_phone(phone_number: str) -> UserProfile | None:
 
 
 def lock_account_with_phone(phone_number: str) -> UserProfile | None:
-    """The same, until the end of the transaction: who ends its logins meanwhile waits, and ends also a new one."""
+    """The same, locked until the end of the transaction: ending its logins waits, and then ends a new one too."""
     return next(iter(LOCKED(phone_number=phone_number)), None)
 
 
 def get_or_create_with_phone(phone_number: str) -> UserProfile:
-    """The account of an E.164 number, locked, made at its first login. Parallel first logins get the same one."""
-    for _ in range(3):  # another login may take the number, or the username, between look and leap
+    """The account of an E.164 number, locked, created at its first login. Parallel first logins get the same one."""
+    for _ in range(3):  # another login may take the number, or the username, between the query and the insert
         if found := lock_account_with_phone(phone_number):
             return found
         try:
@@ -105,12 +105,12 @@ def assign_phone(user: UserProfile, phone_number: str | None) -> None:
 
 
 def assign_phones(wanted: Mapping[str, str], *, dry_run: bool = False) -> int:
-    """Give each username its E.164 number and end the logins of those that change; how many do. All or nothing.
+    """Give each username its E.164 number and end the logins of accounts that change; returns how many. All or nothing.
 
     Numbers may be swapped. Raises ValidationError, by username, for all that are unknown or whose number is taken.
     """
     with atomic():
-        users = _by(UserProfile.objects.select_for_update(), "username", wanted)
+        users = _accounts_by(UserProfile.objects.select_for_update(), "username", wanted)
         _check_phones(wanted, users)
         changed = [user for name, user in users.items() if user.phone_number != wanted[name]]
         if not dry_run:
@@ -121,7 +121,7 @@ def assign_phones(wanted: Mapping[str, str], *, dry_run: bool = False) -> int:
 
 
 def _check_phones(wanted: Mapping[str, str], users: Mapping[str, UserProfile]) -> None:
-    owners = _by(UserProfile.objects.all(), "phone_number", wanted.values())
+    owners = _accounts_by(UserProfile.objects.all(), "phone_number", wanted.values())
     wrong = {}
     for name, phone in wanted.items():
         owner = owners.get(phone)
@@ -136,9 +136,9 @@ def _check_phones(wanted: Mapping[str, str], users: Mapping[str, UserProfile]) -
 
 
 def _rewrite_phones(users: list[UserProfile], wanted: Mapping[str, str]) -> None:
-    for some in _in_batches(users):
-        UserProfile.objects.filter(pk__in=[user.pk for user in some]).update(phone_number=None)  # or a swap collides
-        tokens.end_all(*some)
+    for batch in _in_batches(users):
+        UserProfile.objects.filter(pk__in=[user.pk for user in batch]).update(phone_number=None)  # or a swap collides
+        tokens.end_all(*batch)
     for user in users:
         user.phone_number = wanted[user.username]
     try:
@@ -147,18 +147,18 @@ def _rewrite_phones(users: list[UserProfile], wanted: Mapping[str, str]) -> None
         raise ValidationError("One of these phone numbers was taken just now.") from None
 
 
-def _by(rows: UserQuerySet, column: str, values: Iterable[str]) -> dict[str, UserProfile]:
-    """The accounts with these values, by them."""
-    found = [row for some in _in_batches(list(values)) for row in rows.filter(**{f"{column}__in": some})]
+def _accounts_by(rows: UserQuerySet, column: str, values: Iterable[str]) -> dict[str, UserProfile]:
+    """The accounts with these values of the column, by value."""
+    found = [row for batch in _in_batches(list(values)) for row in rows.filter(**{f"{column}__in": batch})]
     return {getattr(row, column): row for row in found}
 
 
-def _in_batches(things: list[Any]) -> Iterator[list[Any]]:
-    return (things[start : start + BATCH] for start in range(0, len(things), BATCH))
+def _in_batches(items: list[Any]) -> Iterator[list[Any]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 def set_active(user: UserProfile, active: bool) -> None:
-    """Deactivate an account, which is out at its next request, or let it in again."""
+    """Deactivate an account, effective at its next request, or reactivate it."""
     with atomic():
         was_active, user.is_active = user.is_active, active
         user.save(update_fields=["is_active"])
@@ -172,16 +172,16 @@ def set_active(user: UserProfile, active: bool) -> None:
 def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
     """Change another account as staff: `phone_number` (E.164), `is_active`, rights, names. All of it or nothing.
 
-    Only superusers touch accounts with rights, and only they give any. Raises Http404, PermissionDenied,
+    Only superusers change accounts with rights, and only they grant rights. Raises Http404, PermissionDenied,
     ValidationError when the phone is taken, and LastSuperuser.
     """
-    taken = [name for name in ACTIVE_SUPERUSER if not changes.get(name, True)]
-    superusers = _lock_active_superusers() if taken else []
+    revoked = [name for name in ACTIVE_SUPERUSER if not changes.get(name, True)]
+    superusers = _lock_active_superusers() if revoked else []
     user = get_object_or_404(UserProfile.objects.select_for_update(), pk=user_id)
     if not by.is_superuser and (user.is_staff or user.is_superuser or RIGHTS & set(changes)):
         raise PermissionDenied
     if superusers == [user.pk]:
-        raise LastSuperuser(taken[0])
+        raise LastSuperuser(revoked[0])
     _check_service(user, changes)
     before = {name: getattr(user, name) for name in changes}
     if "phone_number" in changes:
@@ -195,14 +195,14 @@ def administer(*, by: UserProfile, user_id: int, **changes: Any) -> UserProfile:
 
 
 def _check_service(user: UserProfile, changes: Mapping[str, Any]) -> None:
-    """A machine logs in with no phone, and no key of it opens everything."""
+    """A machine does not log in by phone, and none of its keys may have all rights."""
     wrong = [name for name in ("phone_number", "is_superuser") if user.is_service and changes.get(name)]
     if wrong:
         raise ValidationError(dict.fromkeys(wrong, "A service account has none."))
 
 
 def _lock_active_superusers() -> list[int]:
-    """Who could undo what is done here, locked in one order: of two who put each other out at once, one stays."""
+    """Their ids, locked in one order: of two superusers who deactivate each other at once, one remains."""
     found = UserProfile.objects.select_for_update().filter(**ACTIVE_SUPERUSER)
     return list(found.order_by("pk").values_list("pk", flat=True))
 

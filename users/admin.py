@@ -1,4 +1,4 @@
-"""Accounts in the console: create, deactivate, assign a phone. Codes and logins are there to look at."""
+"""Accounts in the console: create, deactivate, assign a phone. Codes and logins are read-only."""
 
 from typing import Any, ClassVar
 
@@ -56,7 +56,7 @@ class UserForm(PhoneForm, UserChangeForm):
 
 @admin.register(UserProfile)
 class UserProfileAdmin(UserAdmin, ConsoleAdmin):
-    """Rights are a superuser's to give, and nobody else edits an account that has any."""
+    """Only superusers grant rights, and only they edit accounts that have any."""
 
     form = UserForm
     add_form = NewUserForm
@@ -106,7 +106,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         return HttpResponseRedirect(request.path)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.is_superuser:  # it would outlive the day on which the account gets rights
+        if not request.user.is_superuser:  # the account may get rights later, and keeps the password
             raise PermissionDenied
         return super().user_change_password(request, *args, **kwargs)
 
@@ -122,7 +122,7 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
                 self.message_user(request, "Your logins have ended, this one too: log in again.", messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What was changed here and not by `accounts`, which logs what it does."""
+        """What is changed here; `accounts` logs its own changes."""
         if isinstance(form, AdminPasswordChangeForm):
             return {"password": {}}
         return {
@@ -132,9 +132,9 @@ class UserProfileAdmin(UserAdmin, ConsoleAdmin):
         }
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        given = {"username": obj.username, "phone_number": obj.phone_number}
+        after = {"username": obj.username, "phone_number": obj.phone_number}
         audit.record(
-            user_id=current_account(request).pk, on=obj, what="account", flag=ADDITION, before=None, after=given
+            user_id=current_account(request).pk, on=obj, what="account", flag=ADDITION, before=None, after=after
         )
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -192,7 +192,7 @@ class LoginAdmin(ReadOnlyAdmin):
 
 
 class NewKeyForm(ModelForm):
-    """The secret is made when this is saved, and its page shows it."""
+    """Saving it creates the secret, which the next page shows."""
 
     account = CharField(
         max_length=150,
@@ -227,7 +227,7 @@ class NewKeyForm(ModelForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ShownOnce, ReadOnlyAdmin):
-    """A superuser's business: the model has no permissions that others could be given."""
+    """For superusers: the model has no permissions that could be granted to others."""
 
     form = NewKeyForm
     list_display = ("name", "account", "prefix", "expires_at", "last_used_at", "revoked_at")
@@ -262,15 +262,15 @@ class ApiKeyAdmin(ShownOnce, ReadOnlyAdmin):
         return super().get_form(request, obj, change, **kwargs) if obj else NewKeyForm
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        told = form.cleaned_data
-        account = keys.service_account(told["account"])
+        data = form.cleaned_data
+        account = keys.service_account(data["account"])
         key, obj.text = keys.create(
-            account, name=told["name"], days=told["days"], networks=told["networks"], by=current_account(request)
+            account, name=data["name"], days=data["days"], networks=data["networks"], by=current_account(request)
         )
         obj.pk, obj.prefix, obj.account = key.pk, key.prefix, account
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """`keys` did."""
+        """`keys.create` has logged it."""
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         about = f"A key of {obj.account}."
@@ -294,7 +294,7 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class RightsAdmin(GroupAdmin, ConsoleAdmin):
-    """Groups carry rights: a superuser's business."""
+    """For superusers, because groups grant rights."""
 
     filter_horizontal = ()
 
@@ -314,8 +314,8 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         changed = form.cleaned_data if add else form.changed_data
-        before = None if add else {name: _told_of(form.initial[name]) for name in changed}
-        return {"before": before, "after": {name: _told_of(form.cleaned_data[name]) for name in changed}}
+        before = None if add else {name: _log_value(form.initial[name]) for name in changed}
+        return {"before": before, "after": {name: _log_value(form.cleaned_data[name]) for name in changed}}
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         audit.record(user_id=current_account(request).pk, on=obj, what="group", flag=ADDITION, **message)
@@ -325,7 +325,7 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
             audit.record(user_id=current_account(request).pk, on=obj, what="group", **message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Its members lose what it gave them."""
+        """With its permissions and members, because the members lose these permissions."""
         for group in queryset:
             rights, members = _names(group.permissions.all()), _names(group.user_set.all())
             before = {"name": group.name, "permissions": rights, "members": members}
@@ -336,7 +336,7 @@ class RightsAdmin(GroupAdmin, ConsoleAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """What staff did: written by the product alone."""
+    """What staff did. Nobody edits it."""
 
     list_display = ("time", "user", "thing", "what", "before", "after", "reason")
     fields = ("time", "user", "thing", "what", "before", "after", "reason")
@@ -365,28 +365,28 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @display(description="before")
     def before(self, entry: LogEntry) -> str:
-        return _told(audit.details(entry).get("before"))
+        return _readable(audit.details(entry).get("before"))
 
     @display(description="after")
     def after(self, entry: LogEntry) -> str:
-        return _told(audit.details(entry).get("after"))
+        return _readable(audit.details(entry).get("after"))
 
     @display(description="reason")
     def reason(self, entry: LogEntry) -> str:
         return audit.details(entry).get("reason", "")
 
 
-def _names(things: Any) -> list[str]:
-    return sorted(str(thing) for thing in things)
+def _names(objects: Any) -> list[str]:
+    return sorted(str(thing) for thing in objects)
 
 
-def _told_of(value: Any) -> Any:
+def _log_value(value: Any) -> Any:
     """A field as the log keeps it."""
     return value if isinstance(value, str) else _names(value)
 
 
-def _told(state: Any) -> str:
-    """A state before or after as people read it."""
+def _readable(state: Any) -> str:
+    """A logged state as text."""
     if isinstance(state, dict):
         return ", ".join(f"{name}: {value}" for name, value in state.items())
     return "" if state is None else str(state)

@@ -12,8 +12,8 @@ logger = logging.getLogger(__name__)
 
 
 def record(*, user_id: int, on: Model | type[Model], what: str, flag: int = CHANGE, **details: Any) -> None:
-    """Log that the user did `what` to the object, or to many of a model, in the transaction in which he did it;
-    `details` must be JSON."""
+    """Log that the user did `what` to an object, or to many of a model, in the transaction of the change; `details`
+    must be JSON."""
     name, pk = (str(on), str(on.pk)) if isinstance(on, Model) else (str(on._meta.verbose_name_plural), None)
     logger.info("user %s: %s of %s %s", user_id, what, on._meta.model_name, pk or "rows")
     LogEntry.objects.create(
@@ -27,7 +27,7 @@ def record(*, user_id: int, on: Model | type[Model], what: str, flag: int = CHAN
 
 
 def details(entry: LogEntry) -> dict[str, Any]:
-    """What `record` was told of the entry; nothing of one that Django's own pages wrote."""
+    """What `record` logged in the entry; empty for an entry of Django's own pages."""
     try:
         found = json.loads(entry.change_message)
     except ValueError:

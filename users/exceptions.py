@@ -1,4 +1,4 @@
-"""The rules of the door: one class per rule, raised when it is broken."""
+"""The rules of logging in: one class per rule, raised when it is broken."""
 
 from math import ceil
 
@@ -29,7 +29,7 @@ class TokenNotValid(Problem):
 
 
 class TokenReused(Problem):
-    """Raised when a refresh token comes a second time."""
+    """Raised when a refresh token is used a second time."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_code = "token_reused"
@@ -38,7 +38,7 @@ class TokenReused(Problem):
 
 
 class TooManyRequests(Problem):
-    """Raised when a limit of the door is reached; `wait` is in seconds."""
+    """Raised when a rate limit is reached; `wait` is in seconds."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "throttled"
@@ -50,14 +50,14 @@ class TooManyRequests(Problem):
 
 
 class LastSuperuser(ValidationError):
-    """Raised when a change would leave no active superuser, who alone could undo it."""
+    """Raised when a change would leave no active superuser: nobody else could undo it."""
 
     def __init__(self, field: str) -> None:
         super().__init__({field: "This is the last active superuser: make another one first."})
 
 
 class SMSUnavailable(Problem):
-    """Raised when the gateway refused, hung or was down; a code sent before stays valid."""
+    """Raised when the gateway refused, hung or was down; an earlier code stays valid."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "sms_unavailable"

@@ -1,4 +1,4 @@
-"""How staff look for accounts, and how anybody names one by its phone."""
+"""Filters of staff's list of accounts, and phone numbers in filters and forms."""
 
 from typing import Any
 

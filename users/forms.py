@@ -1,4 +1,4 @@
-"""The door of the console: a password, and few guesses at it. Counted as everything is that guards a door."""
+"""The login form of the console: a password, with a limited number of attempts."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,25 +12,25 @@ from users import limits
 from users.exceptions import TooManyRequests
 from users.limits import Limit
 
-# Ten mistakes at one name are a bad day; more are a guesser, and one password here opens everything.
+# Ten mistakes with one name can happen; more are guesses, and one password here gives access to everything.
 FAILURES_PER_CALLER = Limit("admin_fail_caller", 10, timedelta(minutes=15))
 FAILURES_PER_ADDRESS = Limit("admin_fail_address", 100, timedelta(hours=1))
 
 
 class LoginForm(AuthenticationForm):
     def clean(self) -> dict[str, Any]:
-        """Counts the guess before the password is compared, and gives it back to who got in."""
-        guesses = self._count()
+        """Count the attempt before the password is compared, and restore it after a successful login."""
+        attempt = self._count_attempt()
         cleaned = super().clean()
-        limits.restore(guesses)
+        limits.restore(attempt)
         return cleaned
 
     def confirm_login_allowed(self, user: Any) -> None:
         super().confirm_login_allowed(user)
-        if user.is_service:  # whatever password somebody gave it
+        if user.is_service:  # even with a password
             raise self.get_invalid_login_error()
 
-    def _count(self) -> list[limits.Hit]:
+    def _count_attempt(self) -> list[limits.Hit]:
         address = client_of(self.request)
         caller = f"{self.cleaned_data.get('username', '')} {address}"
         try:

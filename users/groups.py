@@ -1,4 +1,4 @@
-"""Groups to begin with. From then on they are the superusers': none is changed, or made again when it was deleted."""
+"""The groups of a new installation. From then on superusers manage them: none is changed or recreated here."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ GROUPS = {
 
 
 def create(using: str = "default", **kwargs: Any) -> None:
-    """Make the groups, where there are none. Called after each migration, when there are permissions to give."""
+    """Create the groups, if there are none. Called after each migration, when the permissions exist."""
     if Group.objects.using(using).exists():
         return
     with atomic(using):
@@ -38,4 +38,8 @@ def create(using: str = "default", **kwargs: Any) -> None:
 def _permissions(rights: list[str], using: str) -> list[Permission]:
     found = Permission.objects.using(using).select_related("content_type")
     wanted = set(rights)
-    return [one for one in found if f"{one.content_type.app_label}.{one.codename}" in wanted]
+    return [permission for permission in found if _full_name(permission) in wanted]
+
+
+def _full_name(permission: Permission) -> str:
+    return f"{permission.content_type.app_label}.{permission.codename}"

@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 MARK = "lk_"
 # Ours have about 60 characters.
 LONGEST_KEY = 128
-# A key that is used all the time is written down as used this often.
-NOTED = timedelta(minutes=1)
+# How exact `last_used_at` is: a busy key is not updated with each request.
+LAST_USED_PRECISION = timedelta(minutes=1)
 LEAST_DAYS, MOST_DAYS = 1, 3650
 
-KEY = Prepared(
+ACTIVE_KEY = Prepared(
     lambda: ApiKey.objects.select_related("account").filter(
         prefix=Placeholder("prefix"),
         revoked_at=None,
@@ -48,7 +48,7 @@ KEY = Prepared(
 class BearerAuthentication(LoginAuthentication):
     """Access tokens of people, and keys of machines: `Bearer lk_<prefix>_<secret>`, for staff calls alone.
 
-    A key that does not count is refused as a token is, whatever the reason: wrong, expired, revoked, from elsewhere,
+    An invalid key is refused like an invalid token, whatever the reason: wrong, expired, revoked, from another network,
     of an account that is deactivated or a superuser, or sent to a call that is not for staff.
     """
 
@@ -60,25 +60,30 @@ class BearerAuthentication(LoginAuthentication):
 
 
 def account_of(text: str, request: Request) -> UserProfile:
-    """The service account that the key opens this request for. Raises TokenNotValid."""
-    key = _found(text)
-    if key is None or key.expires_at <= timezone.now() or not _is_for_staff(request) or not _is_from(key, request):
+    """The service account that the key authenticates. Raises TokenNotValid."""
+    key = _find(text)
+    if (
+        key is None
+        or key.expires_at <= timezone.now()
+        or not _is_for_staff(request)
+        or not _is_from_allowed_network(key, request)
+    ):
         raise TokenNotValid
-    _note(key)
+    _update_last_used(key)
     key.account.by_key = True
     return key.account
 
 
-def _found(text: str) -> ApiKey | None:
+def _find(text: str) -> ApiKey | None:
     parts = text.split("_", 2)
     if len(text) > LONGEST_KEY or len(parts) != 3 or not text.isascii() or "\0" in text:
         return None
-    found = KEY(prefix=parts[1])
+    found = ACTIVE_KEY(prefix=parts[1])
     return found[0] if found and hmac.compare_digest(found[0].hash, _hash(parts[2])) else None
 
 
 def _hash(secret: str) -> str:
-    """Nobody guesses 256 random bits, so that a slow hash would only cost."""
+    """Fast, because 256 random bits cannot be guessed from any hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -87,24 +92,24 @@ def _is_for_staff(request: Request) -> bool:
     return getattr(contract, "is_for_staff", False)
 
 
-def _is_from(key: ApiKey, request: Request) -> bool:
+def _is_from_allowed_network(key: ApiKey, request: Request) -> bool:
     if not key.networks:
         return True
     address = address_of(request)
     return address is not None and any(address in ip_network(network) for network in key.networks.split(","))
 
 
-def _note(key: ApiKey) -> None:
+def _update_last_used(key: ApiKey) -> None:
     now = timezone.now()
-    if key.last_used_at is None or now - key.last_used_at >= NOTED:
+    if key.last_used_at is None or now - key.last_used_at >= LAST_USED_PRECISION:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
 
 
-# --- Made and revoked -------------------------------------------------------------------------------
+# --- Create and revoke ------------------------------------------------------------------------------
 
 
 def service_account(username: str) -> UserProfile:
-    """The service account of this name, made if there is none. Raises ValidationError when a person has the name."""
+    """The service account of this name, created if there is none. Raises ValidationError when a person has the name."""
     found = UserProfile.objects.filter(username=username).first()
     if found is None:
         found = UserProfile(username=username, is_staff=True, is_service=True)
@@ -117,11 +122,11 @@ def service_account(username: str) -> UserProfile:
 
 
 def grant(account: UserProfile, *permissions: str) -> None:
-    """Give the account rights such as `wallet.adjust_wallet`. Raises ValidationError, and gives none, if one is not
-    known."""
+    """Give the account rights such as `wallet.adjust_wallet`. Raises ValidationError, and gives none, if one is
+    unknown."""
     known = {f"{app}.{name}": pk for app, name, pk in _permissions()}
     if unknown := [name for name in permissions if name not in known]:
-        raise ValidationError([_unknown(name, list(known)) for name in unknown])
+        raise ValidationError([_unknown_message(name, list(known)) for name in unknown])
     account.user_permissions.add(*(known[name] for name in permissions))
 
 
@@ -129,18 +134,18 @@ def _permissions() -> Any:
     return Permission.objects.values_list("content_type__app_label", "codename", "pk")
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown_message(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"There is no permission {name}." + (f" Near it: {', '.join(near)}." if near else "")
+    similar = get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"There is no permission {name}." + (f" Similar: {', '.join(similar)}." if similar else "")
 
 
 @atomic
 def create(
     account: UserProfile, *, name: str, days: int = 365, networks: str = "", by: UserProfile | None = None
 ) -> tuple[ApiKey, str]:
-    """A new key, and its text, which is nowhere else. Made by a superuser, or from the command line by nobody.
+    """Create a key; returns it with its text, which is not stored. `by` is a superuser, None on the command line.
 
     Raises ValidationError, by field, and PermissionDenied.
     """
@@ -149,7 +154,7 @@ def create(
     if not account.is_service or account.is_superuser:
         raise ValidationError({"account": "Only service accounts have keys."})
     if not LEAST_DAYS <= days <= MOST_DAYS:
-        raise ValidationError({"days": f"A key is good for {LEAST_DAYS} to {MOST_DAYS} days."})
+        raise ValidationError({"days": f"A key is valid for {LEAST_DAYS} to {MOST_DAYS} days."})
     prefix, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), timezone.now()
     key = ApiKey(
         account=account,
@@ -169,7 +174,7 @@ def create(
 
 
 def parse_networks(text: str) -> str:
-    """Networks such as `10.0.0.0/8, 192.0.2.7`, as they are kept. Raises ValidationError."""
+    """Networks such as `10.0.0.0/8, 192.0.2.7`, as they are stored. Raises ValidationError."""
     try:
         return ",".join(str(ip_network(network.strip())) for network in text.split(",") if network.strip())
     except ValueError as error:
@@ -178,13 +183,13 @@ def parse_networks(text: str) -> str:
 
 @atomic
 def revoke(keys: QuerySet[ApiKey], *, by: UserProfile, reason: str = "") -> int:
-    """End these keys at once; how many there were. Raises PermissionDenied."""
+    """End these keys at once; returns how many were active. Raises PermissionDenied."""
     if not by.is_superuser:
         raise PermissionDenied
-    ended = list(keys.select_for_update(of=("self",)).filter(revoked_at=None))
-    for key in ended:
+    active = list(keys.select_for_update(of=("self",)).filter(revoked_at=None))
+    for key in active:
         ApiKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
         audit.record(
             user_id=by.pk, on=key, what="key", before={"revoked": False}, after={"revoked": True}, reason=reason
         )
-    return len(ended)
+    return len(active)

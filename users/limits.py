@@ -1,4 +1,4 @@
-"""Limits of the door, counted in committed rows: one statement each, so that parallel calls cannot slip through."""
+"""Rate limits, counted in committed rows by one statement each, so that parallel calls cannot exceed them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Hit:
-    """One count, which may be given back."""
+    """One count, which `restore` can undo."""
 
     name: str
     key: str
@@ -58,19 +58,18 @@ def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
 
 
 def restore(hits: Sequence[Hit]) -> None:
-    """Uncount what did not happen after all. Counters are locked in the order in which `consume` locks them, or the two
-    deadlock."""
+    """Undo these counts. Counters are locked in the order in which `consume` locks them, or the two deadlock."""
     _upsert(ONE_LESS, hits, 0)
 
 
 def hits(limit: Limit, key: str) -> int:
-    """How often the limit was counted towards in the present window."""
+    """How often the limit was counted in the current window."""
     found = rows_of(COUNTED, _key_of(_hit(limit, key, timezone.now())))
     return found[0][0] if found else 0
 
 
 def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
-    """Let the key through and close the door behind it for `seconds`; where it is closed, give back and refuse."""
+    """Start a cooldown of `seconds` for the key. During another one, restore the hits and raise TooManyRequests."""
     if not seconds:
         return
     now = int(timezone.now().timestamp())
@@ -81,7 +80,7 @@ def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
 
 
 def end_cooldown(key: str) -> None:
-    """Open the door that `start_cooldown` closed."""
+    """End the cooldown of the key."""
     Counter.objects.filter(name=COOLDOWN, key=key).delete()
 
 

@@ -1,4 +1,4 @@
-"""Who someone is: the account, its one-time passwords, its logins, and the counters that guard the door."""
+"""Who someone is: the account, its one-time passwords, its logins and keys, and the counters of rate limits."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class UserQuerySet(models.QuerySet["UserProfile"]):
         return self.filter(self._matching(text))
 
     def search(self, text: str) -> "UserQuerySet":
-        """These, and accounts of people whose first or last name begins with `text`."""
+        """`matching`, and accounts whose first or last name begins with `text`."""
         named = Q(first_name__istartswith=text) | Q(last_name__istartswith=text)
         return self.filter(self._matching(text) | named)
 
@@ -43,18 +43,18 @@ class Digits(models.Func):
 class UserProfile(FastModel, AbstractUser):
     """An account. `phone_number` is E.164; null until one is assigned to an account made by `createsuperuser`.
 
-    A token counts only while it bears the account's `token_version`: raising it ends every one at once, sessions of
-    the console and the codes that wait for its number too.
+    A token is valid only with the account's present `token_version`: raising it ends all tokens at once, and also
+    sessions of the console and codes sent to the account's number.
     """
 
     phone_number = models.CharField(
         max_length=16, unique=True, null=True, blank=True, help_text="A mobile number in any usual spelling."
     )
     token_version = models.PositiveIntegerField(default=0, editable=False)
-    # A machine: it acts by its keys alone, and neither logs in nor opens the console.
+    # A machine: it uses API keys only, and neither logs in nor opens the console.
     is_service = models.BooleanField("service account", default=False, db_default=False, editable=False)
 
-    # Set on the account that a key opened a request for.
+    # True where an API key authenticated the request.
     by_key = False
 
     objects = UserProfileManager()  # type: ignore[misc]
@@ -89,9 +89,9 @@ class UserProfile(FastModel, AbstractUser):
 
 
 class OTP(FastModel):
-    """A one-time password that was sent. The code itself is nowhere: `code_hash` is keyed with a secret.
+    """A one-time password that was sent. The code itself is not stored: `code_hash` is keyed with a secret.
 
-    `sent_at` is null until the gateway took the message; only then does it replace the one before.
+    `sent_at` is null until the gateway accepted the message; only then does it replace the code before it.
     """
 
     phone_number = models.CharField(max_length=16)
@@ -134,7 +134,7 @@ class Login(FastModel):
 
 
 class ApiKey(models.Model):
-    """A key of a service account. Of the key itself only `prefix` is known, and the SHA-256 of its secret."""
+    """A key of a service account. Of the key itself only `prefix` and the SHA-256 of its secret are stored."""
 
     account = models.ForeignKey(
         UserProfile, models.PROTECT, related_name="api_keys", limit_choices_to={"is_service": True}
@@ -151,14 +151,14 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
-        default_permissions = ()  # a superuser's business
+        default_permissions = ()  # for superusers only
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
 
 
 class Counter(models.Model):
-    """How often something happened since `window_start`: what security limits count by, in committed rows."""
+    """How often something happened since `window_start`, for rate limits."""
 
     name = models.CharField(max_length=32)
     key = models.CharField(max_length=128)

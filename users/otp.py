@@ -1,7 +1,7 @@
-"""One-time passwords: issue and verify. Every number of the policy stands at the top with its reason.
+"""One-time passwords: issue and verify. Every number of the policy is at the top, with its reason.
 
-A code is bound to whoever had its number when it was asked for, and dies when that is no longer so: `_bindings`.
-Counts are committed rows, changed by one statement before anything is compared: parallel guesses each count.
+A code is bound to the account that had the number when it was requested, and is invalid once that changes: `_bindings`.
+Counts are committed rows, changed by one statement before anything is compared: each parallel attempt counts.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
 LONGEST_COOLDOWN = timedelta(minutes=5)
 
-# What a code is bound to that was asked for while no account had the number.
+# The binding of a code that was requested while no account had the number.
 NOBODY = "nobody"
 
 UNLIMITED = sys.maxsize
@@ -45,12 +45,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # for codes uses up his own sends and not those of the number's owner.
 SENDS_PER_CALLER = Limit("otp_send_caller", 5, timedelta(minutes=10))
 SENDS_PER_CALLER_AND_DAY = Limit("otp_send_caller_day", 10, DAY)
-# Over all addresses: what one phone can be pestered with in a day.
+# From all addresses together: no phone gets more messages in a day.
 SENDS_PER_PHONE = Limit("otp_send_phone", 20, DAY)
-# What one caller may guess at one phone in an hour, and at all phones in ten minutes.
+# Wrong codes for one phone from one address in an hour, and for all phones from one address in ten minutes.
 FAILURES_PER_CALLER = Limit("otp_fail_caller", 20, HOUR)
 FAILURES_PER_ADDRESS = Limit("otp_fail_address", 100, timedelta(minutes=10))
-# No limits, but the day's figures: where many are sent and few come back, somebody is pumping messages.
+# No limits, but counts of the day: many codes sent and few verified are a sign of SMS pumping.
 SENT, VERIFIED = Limit("otp_sent", UNLIMITED, DAY), Limit("otp_verified", UNLIMITED, DAY)
 
 DELIVERED = "UPDATE users_otp SET sent_at = %s WHERE id = %s RETURNING id"
@@ -75,7 +75,7 @@ class Sent:
 
 
 def send(*, phone_number: str, address: str) -> Sent:
-    """Send a new code to an E.164 number; once it is delivered the one before no longer works.
+    """Send a new code to an E.164 number; once it is delivered, earlier codes are invalid.
 
     Raises ValidationError for a region that gets no codes, TooManyRequests, and SMSUnavailable, after which
     everything is as before.
@@ -83,16 +83,16 @@ def send(*, phone_number: str, address: str) -> Sent:
     _check_region(phone_number)
     caller = f"{phone_number} {address}"
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-    with atomic():  # one commit for all that must be there before the gateway hears of it
-        taken = limits.consume(_send_limits(phone_number, address, caller))
+    with atomic():  # one commit for all that must be stored before the gateway is called
+        hits = limits.consume(_send_limits(phone_number, address, caller))
         cooldown = _cooldown(caller)
-        limits.start_cooldown(caller, cooldown, taken)
+        limits.start_cooldown(caller, cooldown, hits)
         otp = _store(phone_number, code)
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
         otp.delete()
-        limits.restore(taken)
+        limits.restore(hits)
         limits.end_cooldown(caller)
         raise
     with atomic():
@@ -104,16 +104,16 @@ def send(*, phone_number: str, address: str) -> Sent:
 
 
 def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, dict[str, str]]:
-    """Log in with a code: the account, made at its first login, and its pair of tokens. A code works once.
+    """Log in with a code. Returns the account, created at its first login, and its tokens. A code works once.
 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
     caller = f"{phone_number} {address}"
-    with atomic():  # the guess counts, whatever becomes of it
-        guesses = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
-        matching = _matching(phone_number, code)
+    with atomic():  # the attempt counts, whatever fails later
+        attempt = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
+        matching = _find_matching(phone_number, code)
     try:
-        user, pair = _log_in(guesses, phone_number, *matching) if matching else _refuse()
+        user, pair = _log_in(attempt, phone_number, *matching) if matching else _refuse()
     except OTPInvalid:
         logger.info("login of …%s failed", phone_number[-2:])
         raise
@@ -122,10 +122,10 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
 
 @atomic
-def _log_in(guesses: list[Hit], phone_number: str, pk: int, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
-    """The guess was none. Counters are locked before the code, as where the guess was counted, or the two deadlock."""
-    limits.restore(guesses)
-    user = _use(phone_number, pk, bound_to) or _refuse()
+def _log_in(attempt: list[Hit], phone_number: str, pk: int, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
+    """The attempt is not counted as a failure. Counters are locked before the code, as in `verify`: else deadlocks."""
+    limits.restore(attempt)
+    user = _redeem(phone_number, pk, bound_to) or _refuse()
     pair = tokens.issue(user)
     limits.consume([(VERIFIED, "all")])
     return user, pair
@@ -135,9 +135,9 @@ def _refuse() -> NoReturn:
     raise OTPInvalid
 
 
-def _matching(phone_number: str, code: str) -> tuple[int, str] | None:
-    """The id of the newest code sent to the number and what it is bound to, if it is this one, has tries left and may
-    open what has the number now. A try counts before it is compared."""
+def _find_matching(phone_number: str, code: str) -> tuple[int, str] | None:
+    """The id of the newest code sent to the number and its binding, if it is this one, has attempts left, and is for
+    the account that has the number now. An attempt is counted before it is compared."""
     tried = rows_of(TRY, [phone_number, MAX_ATTEMPTS, _now()])
     pk, salt, code_hash = tried[0] if tried else NONE
     bindings = _bindings(accounts.account_with_phone(phone_number))
@@ -146,9 +146,9 @@ def _matching(phone_number: str, code: str) -> tuple[int, str] | None:
     return (pk, bindings[matches.index(True)]) if tried and any(matches) else None
 
 
-def _use(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
-    """The account that the code logs in: of parallel uses one wins. None for the others, the deactivated, and for an
-    account that got the number since the code was compared."""
+def _redeem(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
+    """Use the code up and return its account: of parallel uses one wins. None for the others, for a deactivated
+    account, and for one that got the number after the code was compared."""
     if not rows_of(USE, [_now(), pk]):
         return None
     find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
@@ -156,17 +156,17 @@ def _use(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
 
-def _bindings(holder: UserProfile | None) -> list[str]:
-    """What the codes are bound to that may open this account; a new code is bound to the first.
+def _bindings(account: UserProfile | None) -> list[str]:
+    """The bindings of codes that log in to this account; a new code gets the first.
 
     `token_version` rises with all that ends an account's logins at once: another number, none, deactivation, a log-out
-    everywhere. Codes from before are dead then, also those under way. A code for a number without an account opens
-    the one that a login has made since, but none that staff gave the number to.
+    everywhere. Earlier codes are invalid then, also those not delivered yet. A code for a number without an account
+    logs in to the one that a login has created since, but not to one that staff gave the number to.
     """
-    if holder is None:
+    if account is None:
         return [NOBODY]
-    own = f"{holder.pk}.{holder.token_version}"
-    return [own] if holder.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
+    own = f"{account.pk}.{account.token_version}"
+    return [own] if account.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
 
 
 def _store(phone_number: str, code: str) -> OTP:
@@ -193,7 +193,7 @@ def _now() -> Any:
 
 
 def _hash(phone_number: str, bound_to: str, salt: str, code: str) -> str:
-    """Keyed, because a million codes are tried at once against any hash that needs no secret."""
+    """Keyed, because all million codes are quickly tried against a hash without a secret."""
     message = f"{phone_number}:{bound_to}:{salt}:{code}".encode()
     return hmac.new(settings.OTP_PEPPER.encode(), message, hashlib.sha256).hexdigest()
 
@@ -219,7 +219,7 @@ def _send_limits(phone_number: str, address: str, caller: str) -> list[tuple[Lim
 
 
 def _budget(phone_number: str) -> list[tuple[Limit, str]]:
-    """The day's budget of messages: every one counts, and at its end numbers without an account get none."""
+    """The day's budget of messages: all count, and when it is spent, numbers without an account get none."""
     if not settings.OTP_SENDS_PER_DAY:
         return []
     budget = Limit("otp_send_day", settings.OTP_SENDS_PER_DAY, DAY)

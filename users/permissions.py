@@ -1,4 +1,4 @@
-"""Who may call what. Whose rows somebody sees is not decided here but by the querysets."""
+"""Who may call what. Which rows a caller sees is up to the querysets."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from users.models import UserProfile
 
 
 class Authenticated(Request):
-    """What an endpoint that is not public is called with, told to the type checker."""
+    """The request of an endpoint that is not public, for the type checker."""
 
     user: UserProfile
 

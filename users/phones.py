@@ -13,11 +13,11 @@ from phonenumbers import PhoneNumberType
 
 # The phone library reads letters as digits, drops extensions and obeys URI parameters: it must not see them.
 SPELLING = re.compile(r"\+?[0-9 ().-]{1,32}", re.ASCII)
-# What the documentation promises to read is a little more than what there is: no country's code begins with 0, and no
-# number of any country is shorter than five digits.
+# What the documentation shows is a little wider than what exists: no country code begins with 0, and no number of any
+# country is shorter than five digits.
 PATTERN = r"^(\+[ ().-]*[1-9]|[ ().-]*[0-9])([ ().-]*[0-9]){4,}[ ().-]*$"
-# Reading a number takes longer than asking the database for its account; the same ones come again and again.
-REMEMBERED = 4096
+# Parsing a number takes longer than the query for its account, and the same numbers are parsed again and again.
+CACHE_SIZE = 4096
 MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 
@@ -29,7 +29,7 @@ def parse(text: str) -> str:
     return _parsed(text, settings.PHONE_REGION)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def _parsed(text: str, home: str) -> str:
     if not SPELLING.fullmatch(text):
         raise ValidationError("A phone number has digits, spaces, ( ) . - and one leading + only.", code="invalid")
@@ -49,10 +49,10 @@ def show(e164: str) -> str:
     return _shown(e164, settings.PHONE_REGION)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def _shown(e164: str, home: str) -> str:
     code = phonenumbers.country_code_for_region(home)
-    if phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code) == (home,):  # it shares its code with nobody
+    if phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code) == (home,):  # the only region with this code
         return e164.removeprefix(f"+{code}")
     number = phonenumbers.parse(e164)
     if phonenumbers.region_code_for_number(number) != home:
@@ -61,7 +61,7 @@ def _shown(e164: str, home: str) -> str:
 
 
 def masked(e164: str) -> str:
-    """As it is shown, with nothing but its last four digits."""
+    """The number as shown, with only its last four digits readable."""
     shown = show(e164)
     return "•" * len(shown[:-4]) + shown[-4:]
 
@@ -75,7 +75,7 @@ def region(e164: str) -> str | None:
 
 
 class LastFour(Func):
-    """The last four digits of a number, by which there is an index."""
+    """The last four digits of a number, which are indexed."""
 
     template = "RIGHT(%(expressions)s, 4)"
     output_field = CharField()
@@ -85,19 +85,19 @@ class LastFour(Func):
 
 
 def query(field: str, text: str) -> Q:
-    """Rows whose E.164 `field` is shown, or spelled, beginning with `text`, or ends with its four or more digits; none
-    where that is no part of a number."""
+    """Rows whose E.164 `field` begins with `text`, as shown or in full, or ends with its four or more digits; none if
+    `text` is not part of a number."""
     found = Q(pk__in=[])
-    for start in beginnings(text):
-        found |= Q(**{f"{field}__startswith": start})
+    for prefix in e164_prefixes(text):
+        found |= Q(**{f"{field}__startswith": prefix})
     digits = re.sub("[^0-9]", "", text)
     if len(digits) < 4 or text.startswith("+") or not SPELLING.fullmatch(text):
         return found
     return found | Q(Exact(LastFour(field), Value(digits[-4:])), **{f"{field}__endswith": digits})
 
 
-def beginnings(text: str) -> list[str]:
-    """How the E.164 forms of the numbers begin that are shown, or spelled, beginning with `text`."""
+def e164_prefixes(text: str) -> list[str]:
+    """The E.164 prefixes of numbers that begin with `text`, as shown or in full."""
     if not SPELLING.fullmatch(text):
         return []
     digits = re.sub("[^0-9]", "", text)

@@ -1,4 +1,4 @@
-"""Delivery of a text to a phone, through whatever gateway `OTP_SMS_URL` names."""
+"""Delivery of a text to a phone, through the gateway that `OTP_SMS_URL` names."""
 
 import ctypes
 import logging
@@ -18,10 +18,10 @@ from users.exceptions import SMSUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Seconds, below five: somebody is looking at a spinner. To connect, to read once, and in all.
+# Seconds to connect, to read once, and in total: below five, because somebody is looking at a spinner.
 TIMEOUTS = "cto=1.5&rto=3.0"
 DEADLINE = 4.5
-# Messages that one process hands over at a time: a gateway that hangs keeps as many threads waiting, and no more.
+# Messages that one process sends at a time, and so the most threads that a hanging gateway can block.
 MAX_IN_FLIGHT = slots.MAX_RELEASED
 in_flight = BoundedSemaphore(MAX_IN_FLIGHT)
 
@@ -49,9 +49,9 @@ def _modules_of(scheme: str, services: Path) -> set[str]:
 
 
 def send(*, to: str, text: str) -> None:
-    """Hand `text` for the E.164 number `to` over to the gateway. Nothing of the server is held while it takes its time.
+    """Send `text` to the E.164 number `to` through the gateway. The request's slot is free while the gateway answers.
 
-    Raises SMSUnavailable when the gateway refuses, hangs or is down, or has too many messages to take already.
+    Raises SMSUnavailable when the gateway refuses, hangs or is down, or too many messages are in flight.
     """
     import apprise  # a large library that most requests never need
 
@@ -60,30 +60,30 @@ def send(*, to: str, text: str) -> None:
         logger.error("OTP_SMS_URL is not a URL that Apprise can read")
         raise SMSUnavailable
     with slots.slot_released():
-        delivered = _in_time(lambda: gateway.notify(body=text, title=""))
+        delivered = _call_with_deadline(lambda: gateway.notify(body=text, title=""))
     if not delivered:
-        logger.error("the SMS gateway did not take a message")
+        logger.error("the SMS gateway did not accept a message")
         raise SMSUnavailable
 
 
-def _in_time(call: Callable[[], Any]) -> bool:
-    """What the call returns; false when it takes too long, for a gateway may send its answer letter by letter, and at
-    once when too many calls are under way."""
+def _call_with_deadline(call: Callable[[], Any]) -> bool:
+    """The result of the call; false after DEADLINE, because a gateway may send its answer byte by byte, and at once
+    when too many calls are in flight."""
     if not in_flight.acquire(blocking=False):
-        logger.error("the SMS gateway has %s messages to take already", MAX_IN_FLIGHT)
+        logger.error("%s messages to the SMS gateway are in flight already", MAX_IN_FLIGHT)
         return False
     results: SimpleQueue[bool] = SimpleQueue()
-    thread = Thread(target=_report, args=(call, results), name="message", daemon=True)
+    thread = Thread(target=_run, args=(call, results), name="message", daemon=True)
     thread.start()
     try:
         return results.get(timeout=DEADLINE)
     except Empty:
-        _interrupt(thread)
+        _kill(thread)
         return False
 
 
-def _report(call: Callable[[], Any], results: "SimpleQueue[bool]") -> None:
-    """The message has its place until the call has really ended."""
+def _run(call: Callable[[], Any], results: "SimpleQueue[bool]") -> None:
+    """Put the result of the call in the queue. The message is in flight until the call has really ended."""
     delivered = False
     try:
         delivered = bool(call())
@@ -94,8 +94,8 @@ def _report(call: Callable[[], Any], results: "SimpleQueue[bool]") -> None:
         results.put(delivered)
 
 
-def _interrupt(thread: Thread) -> None:
-    """End the thread when it gets the next letter: a gateway that sends one now and then would keep it for ever."""
+def _kill(thread: Thread) -> None:
+    """End the thread at the next byte that it receives: a gateway may send one now and then for ever."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
 
 

@@ -1,4 +1,4 @@
-"""Logins: issue, rotate, end. SimpleJWT makes and reads the tokens; whether they still count is a row's business."""
+"""Logins: issue, rotate, end. SimpleJWT makes and reads the tokens; rows of `Login` say whether they are valid."""
 
 import logging
 from datetime import datetime, timedelta
@@ -20,14 +20,14 @@ from users.models import Login, UserProfile
 
 logger = logging.getLogger(__name__)
 
-# A login ends after a month whatever the refreshing, so that a lost phone is not logged in for ever.
+# A login ends after a month even if it is refreshed, so that a lost phone is not logged in for ever.
 LOGIN_LIFETIME = timedelta(days=30)
-# A double tap, a lost answer and parallel calls use a token twice within this time; later it is a thief or his victim.
+# A double tap, a lost answer and parallel calls use a token twice within this time; later it was stolen.
 REUSE_GRACE = timedelta(seconds=10)
-# Ours have about 400 characters. A longer one is not ours, and reading it would cost.
+# Ours have about 400 characters. A longer one is not ours, and parsing it takes time.
 LONGEST_TOKEN = 1024
 
-# With its wallet, which most requests ask for next: one query instead of two.
+# With its wallet, which most requests need next: one query instead of two.
 ACCOUNT = Prepared(
     lambda: UserProfile.objects.select_related("wallet").filter(
         pk=Placeholder("user_id"), is_active=True, token_version=Placeholder("token_version")
@@ -38,7 +38,7 @@ ACCOUNT = Prepared(
 class LoginAuthentication(JWTAuthentication):
     """Bearer access tokens, of accounts that are active and have not logged out everywhere since.
 
-    An endpoint whose service checks the account gets it as the token tells it.
+    An endpoint whose service checks the account gets what the token says, without a query.
     """
 
     def authenticate(self, request: Request) -> tuple[UserProfile, Token] | None:  # type: ignore[override]
@@ -49,12 +49,12 @@ class LoginAuthentication(JWTAuthentication):
         return (user_from_token(token) if _authenticates_in_service(request) else account_of(token)), token
 
     def check(self, token: Token) -> None:
-        """Raises TokenNotValid when the token counts no more."""
+        """Raises TokenNotValid when the token is no longer valid."""
         account_of(token)
 
 
 def _authenticates_in_service(request: Request) -> bool:
-    """No view is taken at its word that has no contract, such as one that is not ours."""
+    """Never for a view without a contract, such as one of a library."""
     contract = getattr(request.parser_context["view"], "contract", None)
     return getattr(contract, "account_checked_in_service", False)
 
@@ -122,12 +122,12 @@ def read(kind: type[Token], text: str) -> Any:
 
 @lru_cache(1024)
 def _verified(kind: type[Token], text: str) -> Token:
-    """A token is read as often as it is used, but what it says does not change. Only its lifetime does."""
+    """Cached, because a token is read with every request and never changes; `read` checks its lifetime."""
     return kind(text)  # type: ignore[arg-type]
 
 
 def account_of(token: Token) -> UserProfile:
-    """The active account that the token speaks for. Raises TokenNotValid."""
+    """The active account of the token, read from the database. Raises TokenNotValid."""
     found = ACCOUNT(user_id=int(token.get("user_id", 0)), token_version=token.get("token_version"))
     if not found:
         raise TokenNotValid
@@ -135,10 +135,10 @@ def account_of(token: Token) -> UserProfile:
 
 
 def user_from_token(token: Token) -> UserProfile:
-    """The account as the token tells it: who it is, and until which log-out everywhere it counts. All else would be
-    asked of the database."""
-    told = int(token.get("user_id", 0)), token.get("token_version", -1)
-    return UserProfile.from_db(DEFAULT_DB_ALIAS, ["id", "token_version"], told)
+    """The account with the id and the `token_version` of the token, unchecked and without a query. Other fields are
+    read from the database when they are used."""
+    values = int(token.get("user_id", 0)), token.get("token_version", -1)
+    return UserProfile.from_db(DEFAULT_DB_ALIAS, ["id", "token_version"], values)
 
 
 def _open_logins(token: Token, now: datetime) -> Any:
@@ -148,14 +148,14 @@ def _open_logins(token: Token, now: datetime) -> Any:
 
 
 def _refuse(old: Token, now: datetime) -> None:
-    """Says why a refresh token did not win, and ends its login when it was used again too late."""
+    """Raise why a refresh token is refused, and end its login when it was reused after the grace."""
     login = _open_logins(old, now).first()
     if login is None:
         raise TokenNotValid
     in_grace = login.previous_jti == old["jti"] and login.rotated_at and now - login.rotated_at <= REUSE_GRACE
     if not in_grace:
         _open_logins(old, now).update(ended_at=now)
-        logger.warning("login %s ended: an old refresh token of user %s came again", login.pk, login.user_id)
+        logger.warning("login %s ended: an old refresh token of user %s was reused", login.pk, login.user_id)
     raise TokenReused
 
 

@@ -13,7 +13,7 @@ class WalletConfig(AppConfig):
 
 
 def create_wallet(instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
-    """Every account has a wallet from birth, however it is made: accounts must not know about wallets."""
+    """Every new account gets a wallet, by a signal: `users` must not know about wallets."""
     from transactions import events
     from wallet.models import Wallet
 

@@ -1,8 +1,8 @@
-"""The statements by which wallets, ledger, keys and the events of payments are written: for `ledger.py` alone, which
-says what is written.
+"""The SQL that writes wallets, ledger, keys and the events of payments. Only `ledger.py` uses it, and decides what is
+written.
 
-In so many words, for Django takes longer to build them than the database to do them. Where the database can, it is one
-statement: every round trip is made while others wait for the locks.
+It is SQL because Django takes longer to build these statements than the database to execute them. Where the database
+can, it is one statement: during every round trip others wait for the locks.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from transactions.models import Transaction
 from wallet.models import Wallet
 from wallet.money import from_paise, to_paise
 
-# How the database tells the time. Servers' clocks differ; SQLite has the server's.
+# The time of the database, because the clocks of servers differ. SQLite uses the server's.
 CLOCK = "clock_timestamp()"
 
 MONEY = ("balance", "held", "out_day", "out_month", "in_month")
@@ -31,16 +31,16 @@ EVENT = "INSERT INTO transactions_outbox (type, timestamp, transaction_id)"
 
 
 def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | None) -> None:
-    """What the wallets hold and count, the row, which gets its id and its time, its event, and the idempotency key with
-    the hash of its request."""
+    """Write the balances and counts of the wallets, the row, which gets its id and its time, its event, and the
+    idempotency key with the hash of its request."""
     balances = [value for wallet in wallets for value in _values_of(wallet)]
-    told = [getattr(row, column) for column in COLUMNS]
-    values: list[Any] = [to_paise(value) if isinstance(value, Decimal) else value for value in told]
+    fields = [getattr(row, column) for column in COLUMNS]
+    values: list[Any] = [to_paise(value) if isinstance(value, Decimal) else value for value in fields]
     ends = [wallets[0].pk, wallets[0].pk, wallets[-1].pk, wallets[-1].pk]
     keys = [row.initiated_by_id, *key] if key else []
     if connection.vendor == "postgresql":
         values[TIME_AT : TIME_AT + 1] = ends
-        statement = _in_one(CLOCK, len(wallets), key is not None)
+        statement = _one_statement(CLOCK, len(wallets), key is not None)
         ((row.pk, row.timestamp),) = rows_of(statement, balances + values + keys)
     else:
         values[TIME_AT : TIME_AT + 1] = [_moment(timezone.now()), *ends]
@@ -54,16 +54,16 @@ def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | No
 
 
 def release_expired_holds(wallet: Wallet) -> dict[int, Decimal]:
-    """Close the wallet's holds that are over: how much (rupees) was left of each, by its id."""
+    """Close the wallet's expired holds. Returns the rest of each (rupees), by its id."""
     statement = """
         UPDATE wallet_hold SET status = 'EXPIRED', closed_at = expires_at
         WHERE payer_id = %s AND status = 'OPEN' AND expires_at <= {} RETURNING id, amount - captured
     """
     if connection.vendor == "postgresql":
-        freed = rows_of(statement.format(CLOCK), [wallet.pk])
+        released = rows_of(statement.format(CLOCK), [wallet.pk])
     else:
-        freed = rows_of(statement.format("%s"), [wallet.pk, _moment(timezone.now())])
-    return {pk: from_paise(left) for pk, left in freed}
+        released = rows_of(statement.format("%s"), [wallet.pk, _moment(timezone.now())])
+    return {pk: from_paise(left) for pk, left in released}
 
 
 def now() -> datetime:
@@ -79,10 +79,10 @@ def _moment(moment: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(moment)
 
 
-# --- The texts ---------------------------------------------------------------------------------------
+# --- The statements ----------------------------------------------------------------------------------
 
-# A row's time is never before the last row of either wallet, for clocks are set back. Only where one was is it worth
-# looking for those rows.
+# A row's time is never before the last row of either wallet, even after a clock was set back. These rows are read only
+# then: when the newest row of all is later than the clock.
 NEWEST = "(SELECT timestamp FROM transactions_transaction ORDER BY timestamp DESC, id DESC LIMIT 1)"
 LAST = 2 * [
     f"(SELECT timestamp FROM transactions_transaction WHERE {side} = %s ORDER BY id DESC LIMIT 1)"  # noqa: S608
@@ -93,7 +93,7 @@ ON_SQLITE = "MAX(%s, " + ", ".join(f"COALESCE({last}, '')" for last in LAST) + "
 
 
 @cache
-def _in_one(clock: str, wallets: int, keyed: bool) -> str:
+def _one_statement(clock: str, wallets: int, keyed: bool) -> str:
     row = _row(ON_POSTGRESQL.format(clock))
     key = f", key AS ({KEY} SELECT %s, %s, %s, id FROM entry)" if keyed else ""  # noqa: S608
     event = f"{EVENT} SELECT 'transaction.created', timestamp, id FROM entry"  # noqa: S608
@@ -103,12 +103,12 @@ def _in_one(clock: str, wallets: int, keyed: bool) -> str:
 
 @cache
 def _wallets(count: int, date: str) -> str:
-    """The columns of VALUES are called by their places on both databases."""
+    """Columns of VALUES are named by position on both databases."""
     types = [date if kind == "date" else kind for kind in TYPES.values()]
-    one = f"({', '.join(f'CAST(%s AS {kind})' for kind in types)})"
+    row = f"({', '.join(f'CAST(%s AS {kind})' for kind in types)})"
     columns = [f"{name} = new.column{place}" for place, name in enumerate(TYPES, 1) if name != "id"]
     return (
-        f"UPDATE wallet_wallet SET {', '.join(columns)} FROM (VALUES {', '.join(count * [one])}) AS new "  # noqa: S608
+        f"UPDATE wallet_wallet SET {', '.join(columns)} FROM (VALUES {', '.join(count * [row])}) AS new "  # noqa: S608
         "WHERE wallet_wallet.id = new.column1"
     )
 

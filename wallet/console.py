@@ -1,5 +1,5 @@
-"""What the pages of people, wallets, holds, requests and transactions in the console share: whose a wallet is, what is
-told of it, and who may do what."""
+"""What the pages of people, wallets, holds, requests and transactions in the console share: the owner of a wallet, its
+tables, and who may do what."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -22,14 +22,14 @@ from wallet.models import Expiring, Hold, PaymentRequest, Wallet
 from wallet.money import rupees
 from wallet.permissions import MayAdjust, MayChange
 
-# Transactions, and holds, that a page tells of.
+# Transactions, holds and requests on a page.
 NEWEST = 10
-# Statements there; of other days they are had by the API.
+# Statements there; the API has those of other days.
 MONTHS = 12
 
 
 def money(name: str, description: str = "", ordering: str | None = None) -> Any:
-    """The column of an amount as people read it, in one line: a field, or a property, of that name."""
+    """A column that shows an amount with its sign, without line breaks: the field or property of that name."""
 
     @display(description=description or name.replace("_", " "), ordering=ordering)
     def shown(self: Any, row: Any) -> str | None:
@@ -40,7 +40,7 @@ def money(name: str, description: str = "", ordering: str | None = None) -> Any:
 
 
 class MoneyAdmin(ReadOnlyAdmin):
-    """To look at; who has the rights does with it what the actions are."""
+    """Read-only, but for the actions, which need rights."""
 
     change_form_after_template = "admin/tables.html"
     list_filter_submit = True
@@ -54,7 +54,7 @@ class MoneyAdmin(ReadOnlyAdmin):
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """By what things that expire are at this moment."""
+    """By the present status of holds and requests, which expire without a change of their rows."""
 
     title = parameter_name = "status"
 
@@ -69,14 +69,15 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class ExpiringAdmin(MoneyAdmin):
-    """What is open between a payer and another wallet until its time."""
+    """Holds and requests for money."""
 
     list_filter = (StatusFilter, ("amount", AmountRangeFilter), ("created_at", MomentRangeFilter))
     sortable_by = ("id",)  # what there is an index for
     search_help_text = "How a username or phone number of either side begins, or the last digits of a phone."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        """Names are read for the rows of a page alone: joined, they cost the database its indexes."""
+        """Accounts are read in a second query, for the rows of a page: with joins the database does not use its
+        indexes."""
         return super().get_queryset(request).prefetch_related(*(f"{side}__user" for side in self.model.SIDES))
 
     @display(description="payer")
@@ -103,26 +104,26 @@ def owner(wallet: Wallet | None) -> str:
 
 
 def owner_link(wallet: Wallet | None) -> str:
-    """To the page of the person."""
+    """A link to the page of the person."""
     return link(wallet.user, owner(wallet)) if wallet else owner(wallet)
 
 
-# --- What is told of a wallet ---------------------------------------------------------------------------
+# --- The tables of a wallet -----------------------------------------------------------------------------
 
 
 def history_url(wallet: Wallet) -> str:
-    """The list of the wallet's transactions."""
+    """The page with the wallet's transactions."""
     return f"{reverse('admin:transactions_transaction_changelist')}?wallet={wallet.pk}"
 
 
 def tables(wallet: Wallet, may: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
-    """What the page of a wallet, and that of who has it, tells of it: to each what he may see."""
+    """The tables on the page of a wallet and of its owner, as far as the user may see them."""
     if may("wallet.view_hold"):
         rows = [_hold(hold) for hold in Hold.objects.newest_open_of(wallet, NEWEST)]
         headers = ["id", TIME, "other side", "remaining", "expires"]
         yield {"title": "Open holds", "headers": headers, "rows": rows}
     if may("wallet.view_paymentrequest"):
-        rows = [_request(asked) for asked in PaymentRequest.objects.newest_open_of(wallet, NEWEST)]
+        rows = [_request(payment_request) for payment_request in PaymentRequest.objects.newest_open_of(wallet, NEWEST)]
         headers = ["id", TIME, "other side", "amount", "expires"]
         yield {"title": "Open requests for money", "headers": headers, "rows": rows}
     if may("transactions.view_transaction"):
@@ -134,7 +135,7 @@ def tables(wallet: Wallet, may: Callable[[str], bool]) -> Iterator[dict[str, Any
 
 
 def _statements(wallet: Wallet) -> Iterator[list[Any]]:
-    """The statements of the last months, newest first, down to the one in which the wallet was made."""
+    """The statements of the last months, newest first, back to the month in which the wallet was created."""
     month, oldest = days.month_of(days.today()), days.month_of(days.day_of(wallet.created_at))
     for _ in range(MONTHS):
         page = f"{reverse('wallet-admin-statement', args=[wallet.pk])}?month={month:%Y-%m}"
@@ -150,15 +151,15 @@ def _hold(hold: Any) -> list[Any]:
     return [link(hold, hold.pk), short_time(hold.created_at), owner_link(other), remaining, short_time(hold.expires_at)]
 
 
-def _request(asked: Any) -> list[Any]:
-    other = asked.requester if asked.direction == "OUT" else asked.payer
-    amount = _signed(asked.direction, asked.amount)
+def _request(payment_request: Any) -> list[Any]:
+    other = payment_request.requester if payment_request.direction == "OUT" else payment_request.payer
+    amount = _signed(payment_request.direction, payment_request.amount)
     return [
-        link(asked, asked.pk),
-        short_time(asked.created_at),
+        link(payment_request, payment_request.pk),
+        short_time(payment_request.created_at),
         owner_link(other),
         amount,
-        short_time(asked.expires_at),
+        short_time(payment_request.expires_at),
     ]
 
 

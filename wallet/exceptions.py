@@ -1,5 +1,5 @@
-"""The rules of money: one class per rule, raised when it is broken. Whatever is raised, nothing moved,
-save where `OutcomeUnknown` says that nobody knows."""
+"""The rules of money: one class per rule, raised when it is broken. Nothing has moved then, except that it is unknown
+after `OutcomeUnknown`."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class InsufficientFunds(Problem):
 
 
 class SelfTransfer(Problem):
-    """Raised when payer and receiver are one, however the number is spelled."""
+    """Raised when payer and receiver are the same, however the number is spelled."""
 
     status_code = 400
     default_code = "self_transfer"
@@ -23,7 +23,8 @@ class SelfTransfer(Problem):
 
 
 class LimitExceeded(Problem):
-    """Raised when an amount would break a limit of the caller's wallet, or for staff of the target. `limit` is told."""
+    """Raised when an amount would break a limit of the caller's wallet, or for staff of the target. The answer has the
+    `limit`."""
 
     status_code = 400
     default_code = "limit_exceeded"
@@ -35,7 +36,7 @@ class LimitExceeded(Problem):
 
 
 class SelfCreditDisabled(Problem):
-    """Raised when a user credits himself on a server where that would print money."""
+    """Raised when a user credits their own wallet on a server that does not allow it."""
 
     status_code = 403
     default_code = "self_credit_disabled"
@@ -68,7 +69,7 @@ class RecipientNotFound(Problem):
 
 
 class RecipientUnavailable(Problem):
-    """Raised when the receiver is frozen, deactivated or too full: one answer, so that nothing of his is told."""
+    """Raised when the receiver is frozen, deactivated or at a limit: one answer, so that the payer learns nothing."""
 
     status_code = 409
     default_code = "recipient_unavailable"
@@ -76,7 +77,7 @@ class RecipientUnavailable(Problem):
 
 
 class PayerUnavailable(Problem):
-    """Raised when the payer of a hold, or who is asked for money, is frozen or deactivated."""
+    """Raised when the payer of a hold or of a request for money is frozen or deactivated."""
 
     status_code = 409
     default_code = "payer_unavailable"
@@ -84,7 +85,7 @@ class PayerUnavailable(Problem):
 
 
 class HoldClosed(Problem):
-    """Raised when a hold was captured whole or for the last time, was voided, or is past its time."""
+    """Raised when a hold was captured for the last time, was voided, or has expired."""
 
     status_code = 409
     default_code = "hold_closed"
@@ -100,7 +101,7 @@ class CaptureExceedsHold(Problem):
 
 
 class NotThePayee(Problem):
-    """Raised when the payer would close a hold, or refund what he paid: it is the payee's to do."""
+    """Raised when the payer would close a hold, or refund their own payment: only the payee can."""
 
     status_code = 403
     default_code = "permission_denied"
@@ -108,7 +109,7 @@ class NotThePayee(Problem):
 
 
 class RequestClosed(Problem):
-    """Raised when a request was paid, declined or cancelled, or is past its time."""
+    """Raised when a request was paid, declined or cancelled, or has expired."""
 
     status_code = 409
     default_code = "request_closed"
@@ -116,7 +117,7 @@ class RequestClosed(Problem):
 
 
 class NotThePayer(Problem):
-    """Raised when who asks for money would pay or decline: it is the payer's to do."""
+    """Raised when the requester would pay or decline: only the payer can."""
 
     status_code = 403
     default_code = "permission_denied"
@@ -124,7 +125,7 @@ class NotThePayer(Problem):
 
 
 class NotTheRequester(Problem):
-    """Raised when who is asked for money would cancel: it is for who asks."""
+    """Raised when the payer would cancel: only the requester can."""
 
     status_code = 403
     default_code = "permission_denied"
@@ -132,7 +133,7 @@ class NotTheRequester(Problem):
 
 
 class AlreadyReversed(Problem):
-    """Raised when all of a transaction was given back before."""
+    """Raised when all of a transaction was given back already."""
 
     status_code = 409
     default_code = "already_reversed"
@@ -156,7 +157,7 @@ class NotReversible(Problem):
 
 
 class KeyReused(Problem):
-    """Raised when an idempotency key comes again with another request."""
+    """Raised when an idempotency key is used again for another request."""
 
     status_code = 422
     default_code = "idempotency_key_reused"
@@ -171,9 +172,9 @@ class OutcomeUnknown(Problem):
     default_detail = "The connection broke while the payment was being saved. Repeat it with the same Idempotency-Key."
 
 
-# What any operation that moves money may answer.
+# What any operation that moves money may raise.
 PAYMENT_ERRORS = (WalletFrozen, LimitExceeded, KeyReused, OutcomeUnknown)
-# What paying somebody, now or later, may answer.
+# What paying somebody, now or later, may raise.
 TRANSFER_ERRORS = (InsufficientFunds, SelfTransfer, RecipientNotFound, RecipientUnavailable, *PAYMENT_ERRORS)
-# What giving back may answer.
+# What giving back may raise.
 REFUND_ERRORS = (AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, *PAYMENT_ERRORS)

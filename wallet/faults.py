@@ -1,4 +1,4 @@
-"""All or nothing: an operation is one durable transaction, and what goes wrong with it is told for what it is."""
+"""All or nothing: an operation is one durable transaction; its failures are retried, or reported as what they are."""
 
 import random
 import time
@@ -13,24 +13,24 @@ from lokanetra import database, metrics
 from lokanetra.errors import ServerBusy
 from wallet.exceptions import OutcomeUnknown
 
-# The key of two requests that locked different wallets meets in the index; one of them looks it up again.
+# Two requests with one key that locked different wallets meet at this index; one of them is retried and finds the key.
 KEY_CONSTRAINT = "wallet_key_pkey"
 MOST_TRIES = 3
 REASONS = {"40P01": "deadlock", "55P03": "lock_timeout", "40001": "serialization"}
-# Seconds; enough to let the other one finish, random so that two do not meet again.
+# Seconds: enough for the other operation to finish, random so that the two do not conflict again.
 LONGEST_PAUSE = 0.05
 
 
 class Conflict(Exception):
-    """Raised inside an operation that another one, or midnight, was in the way of: it is to be repeated as a whole."""
+    """Raised inside an operation that has to be repeated as a whole, because midnight passed."""
 
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
 def all_or_nothing(operation: Operation) -> Operation:
-    """One durable transaction. It is repeated as a whole when another one was in its way, and once when its connection
-    was at fault before COMMIT was sent: until then nothing has moved.
+    """Make the operation one durable transaction. It is repeated as a whole after a conflict with another one, and once
+    when its connection failed before COMMIT was sent: until then nothing has moved.
 
     Raises ServerBusy when nothing was changed, OutcomeUnknown when the connection broke while committing.
     """
@@ -75,13 +75,13 @@ def _is_conflict(fault: Exception) -> bool:
     if isinstance(fault, Conflict):
         return True
     if database.is_conflict(fault):
-        connection.errors_occurred = False  # it was told no, and is as good as before
+        connection.errors_occurred = False  # the connection still works
         return True
     return KEY_CONSTRAINT in str(fault)
 
 
 def _reason(fault: Exception) -> str:
-    """What was in the way, for whoever watches."""
+    """The label of the conflict in the metrics."""
     if isinstance(fault, Conflict):
         return "in_the_way"
     return REASONS.get(database.sqlstate(fault), "key")

@@ -1,4 +1,4 @@
-"""How staff look for wallets, and how anybody asks for a range of amounts."""
+"""Filters of lists of wallets, holds and requests, and of amounts."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class Amount(django_filters.Filter):
 
 
 class AmountRangeFilter(StrictRange, RangeNumericFilter):
-    """From one amount up to another and with it, in a list of the console."""
+    """From one amount to another, both included, in a list of the console."""
 
     def read(self, text: str | None) -> Any:
         amount = AmountFormField(required=False).to_python(text)
@@ -41,14 +41,14 @@ class WalletFilter(django_filters.FilterSet):
 
 
 class StatusFilter(django_filters.FilterSet):
-    """By what things that expire are at this moment."""
+    """By the present status of holds and requests, which expire without a change of their rows."""
 
     def with_status(self, rows: ExpiringQuerySet, name: str, value: Any) -> ExpiringQuerySet:
         return rows.with_status(value)
 
 
 class OneSideFilter(StatusFilter):
-    """For one side of them, as `visible_to` gives them."""
+    """For querysets of one side, as `visible_to` returns them."""
 
     direction = Choice(field_name="direction", choices=[("IN", "IN"), ("OUT", "OUT")])
 

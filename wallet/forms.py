@@ -1,4 +1,4 @@
-"""What staff fill in before they touch somebody's wallet, and the limits of a tier."""
+"""The forms of staff's actions on wallets, and widgets for the limits of a tier."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from wallet.money import AmountFormField, check_positive
 
 
 class AmountWidget(UnfoldAdminTextInputWidget):
-    """No spinner and no exponents, which browsers take for numbers."""
+    """A text input, because browsers' number inputs accept exponents."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs={"inputmode": "decimal", "autocomplete": "off", **(attrs or {})})
@@ -34,7 +34,7 @@ class AdjustmentForm(ActionForm):
 
 
 class PartForm(ActionForm):
-    """Of something, or of what is left of it."""
+    """An optional amount: by default all that is left."""
 
     amount = AmountFormField(
         label="Amount (rupees)",

@@ -1,7 +1,7 @@
-"""Holds: money is set aside for a payee, who captures it, at once or in parts, or lets it go.
+"""Holds: money is set aside for a payee, who captures it, at once or in parts, or voids the hold.
 
-A hold is guarded by its payer's wallet: whatever changes it locks that first. After its time it is over at once; who
-locks the wallet next closes it, or `expire`.
+The lock of a hold is its payer's wallet: every change of it locks that first. A hold expires at its time; the next
+operation that locks the wallet closes its row, or `expire`.
 """
 
 from decimal import Decimal
@@ -23,8 +23,8 @@ def open_(
 ) -> Hold:
     """Set ``amount`` (rupees) of the user's wallet aside for that of the E.164 number ``to``, for so many seconds.
 
-    It must fit what can be spent and what the limits leave, as if it were paid. Repeating the key returns the hold as
-    it is now. For `call` see `Request`.
+    It must be within the available balance and the limits, as if it were paid. Repeating the key returns the hold as it
+    is now. For `call` see `Request`.
 
     Raises what `transfer` does.
     """
@@ -48,21 +48,21 @@ def capture(
     reason: str = "",
     **call: Any,
 ) -> Receipt:
-    """Move ``amount`` (rupees) of a hold, by default all that remains, to its payee. A final capture frees the rest.
+    """Move ``amount`` (rupees) of a hold, by default all that remains, to its payee. A final capture releases the rest.
 
-    For the payee, and ``as_staff`` for who is no side of it, with a ``reason`` for the log. The money was set aside, so
-    no limit of the payer's is asked again. Parallel captures never take more than the hold. Repeating the key returns
-    the first receipt. For `call` see `Request`.
+    For the payee, and ``as_staff`` for others than the payer, with a ``reason`` for the log. The payer's limits were
+    checked when the money was set aside, and are not checked again. Parallel captures never take more than the hold.
+    Repeating the key returns the first receipt. For `call` see `Request`.
 
     Raises Http404, NotThePayee, OwnWallet, WalletFrozen, PayerUnavailable, HoldClosed, CaptureExceedsHold,
     LimitExceeded, KeyReused, TokenNotValid.
     """
-    hold = _theirs(user_id, hold_id, as_staff)
+    hold = _find_for_user(user_id, hold_id, as_staff)
     request = Request(user_id, "CAPTURE", amount, hold.remarks, hold_id=hold.pk, final=final, **call)
     payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay(request, payee):
         return first
-    hold = _open_now(hold, payer, payee)
+    hold = _reread_open(hold, payer, payee)
     (rules.check_owner if payee.user_id == user_id else rules.check_not_frozen)(payee)
     rules.check_payer(payer)
     amount = amount or hold.amount - hold.captured
@@ -74,19 +74,19 @@ def capture(
 
 @all_or_nothing
 def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = "", **call: Any) -> Hold:
-    """Let go what remains of a hold: the payer can spend it again. For the payee, and ``as_staff`` for who is
-    no side of it.
+    """Release what remains of a hold: the payer can spend it again. For the payee, and ``as_staff`` for others than
+    the payer.
 
     Repeating the key returns the hold as it is now. For `call` see `Request`.
 
     Raises Http404, NotThePayee, OwnWallet, HoldClosed, KeyReused.
     """
-    hold = _theirs(user_id, hold_id, as_staff)
+    hold = _find_for_user(user_id, hold_id, as_staff)
     request = Request(user_id, "VOID", None, reason, hold_id=hold.pk, **call)
     payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay_hold(request):
         return first.for_user(user_id)
-    hold = ledger.void(request, _open_now(hold, payer, payee), payer, ledger.clock.now())
+    hold = ledger.void(request, _reread_open(hold, payer, payee), payer, ledger.clock.now())
     if payee.user_id != user_id:
         left = show(hold.amount - hold.captured)
         audit.record(user_id=user_id, on=hold, what="void", amount=left, reason=reason)
@@ -95,15 +95,15 @@ def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = ""
 
 @all_or_nothing
 def expire(*, wallet_id: int) -> None:
-    """Close those holds of a payer's wallet that are over."""
+    """Close the expired holds of a payer's wallet."""
     ledger.lock_wallet(wallet_id)
 
 
-# --- Whose hold it is ----------------------------------------------------------------------------------
+# --- Find and lock -------------------------------------------------------------------------------------
 
 
-def _theirs(user_id: int, hold_id: int, as_staff: bool) -> Hold:
-    """A hold that the user may close."""
+def _find_for_user(user_id: int, hold_id: int, as_staff: bool) -> Hold:
+    """A hold that the user may close. Raises Http404, NotThePayee, OwnWallet."""
     hold = Hold.objects.with_accounts().filter(pk=hold_id).first()
     if hold is None or not (as_staff or user_id in (hold.payer.user_id, hold.payee.user_id)):
         raise Http404
@@ -112,7 +112,7 @@ def _theirs(user_id: int, hold_id: int, as_staff: bool) -> Hold:
     return hold
 
 
-def _open_now(hold: Hold, payer: Wallet, payee: Wallet) -> Hold:
+def _reread_open(hold: Hold, payer: Wallet, payee: Wallet) -> Hold:
     """The hold as it is under the lock. Raises HoldClosed."""
     hold = Hold.objects.get(pk=hold.pk)
     hold.payer, hold.payee = payer, payee

@@ -1,13 +1,12 @@
 """The engine, and the only writer of wallets and of the ledger.
 
-An operation is one durable transaction (`faults.py`) of the same steps. Each has its function here, or its rules in
-`rules.py`:
+An operation is one durable transaction (`faults.py`) of the same steps, with functions here or in `rules.py`:
 
 1. lock the wallets that take part, in the order of their primary keys, with one query: `lock_own`, `lock_pair`, ...;
-   what is locked is free of holds that are over, and counts today;
-2. look the idempotency key up: `replay` gives the first receipt, whatever has become of the wallets since;
+   this closes expired holds of these wallets, and starts the counts of today;
+2. look the idempotency key up: `replay` returns the first receipt, whatever has happened to the wallets since;
 3. check the rules on the locked rows, and nowhere else;
-4. `post`: write the wallets, the ledger row and the key, where the database can in one statement. For holds, which move
+4. `post`: write the wallets, the ledger row and the key, if the database can in one statement. For holds, which move
    nothing yet, `open_hold`, `capture` and `void`. For requests for money, whose row is locked after the wallets
    (`lock_request`), `ask`, `pay` and `close`.
 
@@ -40,7 +39,7 @@ from wallet.money import show
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an operation did. `balance` is that of the wallet it was made for, after it."""
+    """What an operation did. `balance` is that of the wallet it is for, after the operation."""
 
     transaction: Transaction
     balance: Decimal
@@ -51,8 +50,8 @@ class Receipt:
 class Request:
     """Who asks for what: all that the idempotency key stands for.
 
-    Repeating `key` returns the first receipt and moves nothing. `token_version` is that of the caller's token, where
-    nobody has looked up yet whether it still counts.
+    Repeating `key` returns the first receipt and moves nothing. `token_version` is that of the caller's token, if
+    nothing has checked yet that it is valid.
     """
 
     user_id: int
@@ -71,14 +70,14 @@ class Request:
 
     @property
     def hash(self) -> str:
-        """Of all that makes it another request. What is stored must stay what it is, for keys are good for ever: what
-        joined later is told only where it is there."""
+        """Of all that distinguishes requests. Hashes are stored, and keys are valid for ever, so the hash of a request
+        must never change: fields that were added later are included only where they are set."""
         amount = None if self.amount is None else show(self.amount)
-        told: list[Any] = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
+        parts: list[Any] = [self.operation, self.wallet_id, amount, self.to, self.transaction_id, self.remarks]
         later = [self.hold_id, self.expires_in, self.final]
-        told += later if any(later) else []
-        told += [{"request": self.request_id}] if self.request_id else []
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        parts += later if any(later) else []
+        parts += [{"request": self.request_id}] if self.request_id else []
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 # --- 1: the locks -----------------------------------------------------------------------------------
@@ -86,33 +85,33 @@ class Request:
 
 def _locking(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
     """The wallets and their accounts, locked. In the order of their keys, or opposite transfers deadlock; the accounts
-    too, or a deactivation that was committed while the lock was awaited is not seen; without the keys, or the ledger's
-    foreign keys wait for the lock."""
+    too, or a deactivation that was committed during the wait for the lock is not seen; with `no_key`, or the foreign
+    keys of the ledger wait for the lock."""
     return wallets.select_related("user").select_for_update(no_key=True, of=("self", "user")).order_by("pk")
 
 
-# What a payment asks of wallets and accounts; what else there is would be read where it is asked for.
-ASKED = [field.name for field in Wallet._meta.concrete_fields if field.name != "created_at"]
-ASKED += [f"user__{name}" for name in ("username", "phone_number", "is_active", "token_version")]
-OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Placeholder("user_id"))).only(*ASKED))
+# The columns that a payment uses; others are read when they are used.
+FIELDS = [field.name for field in Wallet._meta.concrete_fields if field.name != "created_at"]
+FIELDS += [f"user__{name}" for name in ("username", "phone_number", "is_active", "token_version")]
+OWN = Prepared(lambda: _locking(Wallet.objects.filter(user=Placeholder("user_id"))).only(*FIELDS))
 PAYER_OR_RECEIVER = Q(pk=Placeholder("user_id")) | Q(phone_number=Placeholder("to"))
 PAIR = Prepared(
-    lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))).only(*ASKED)
+    lambda: _locking(Wallet.objects.filter(user__in=UserProfile.objects.filter(PAYER_OR_RECEIVER))).only(*FIELDS)
 )
 
 
 def lock_own(request: Request) -> Wallet:
-    """The caller's own wallet. Raises TokenNotValid when the caller is out."""
-    return _callers(_prepare(OWN(user_id=request.user_id)), request)
+    """The caller's own wallet. Raises TokenNotValid when the caller's token or account is no longer valid."""
+    return _wallet_of_caller(_prepare(OWN(user_id=request.user_id)), request)
 
 
 def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
-    """The caller's own wallet and that of the number `to`: None where nobody has it. They may be one.
+    """The caller's own wallet and that of the number `to`: None if nobody has it. They may be the same.
 
-    Raises TokenNotValid when the caller is out.
+    Raises TokenNotValid when the caller's token or account is no longer valid.
     """
     wallets = _prepare(PAIR(user_id=request.user_id, to=request.to))
-    payer = _callers(wallets, request)
+    payer = _wallet_of_caller(wallets, request)
     return payer, next((wallet for wallet in wallets if wallet.user.phone_number == request.to), None)
 
 
@@ -122,7 +121,7 @@ def lock_wallet(wallet_id: int | None) -> Wallet:
 
 
 def lock_phone(request: Request) -> Wallet:
-    """The wallet of the number `to`, for staff; where nobody has the number now, the one that the key stands for.
+    """The wallet of the number `to`, for staff; if nobody has the number now, that of the key's first request.
 
     Raises RecipientNotFound.
     """
@@ -150,13 +149,13 @@ def lock_both(first_id: int | None, second_id: int | None) -> tuple[Wallet, Wall
 
 
 def lock_request(request_id: int) -> PaymentRequest:
-    """A request for money, as it is now. Wallets that are needed too are locked before."""
+    """A request for money, as it is now. Lock the wallets first, if they are needed too."""
     rows = PaymentRequest.objects.with_accounts().select_for_update(no_key=True, of=("self",))
     return rows.get(pk=request_id)
 
 
-def _callers(locked: list[Wallet], request: Request) -> Wallet:
-    """Of a caller who is out nothing is done or told, not even a first receipt."""
+def _wallet_of_caller(locked: list[Wallet], request: Request) -> Wallet:
+    """Raises TokenNotValid before the key is looked up: without a valid token no first receipt is returned either."""
     wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or _not_found()
     rules.check_token(wallet, request.token_version)
     return wallet
@@ -167,6 +166,7 @@ def _not_found() -> NoReturn:
 
 
 def _prepare(locked: list[Wallet]) -> list[Wallet]:
+    """Start the counts of today, and release expired holds."""
     today = clock.today()
     for wallet in locked:
         limits.roll(wallet, today)
@@ -176,12 +176,12 @@ def _prepare(locked: list[Wallet]) -> list[Wallet]:
 
 
 def _release_expired_holds(wallet: Wallet) -> None:
-    freed = books.release_expired_holds(wallet)
+    released = books.release_expired_holds(wallet)
     wallet.due = Decimal(0)
-    if freed:
-        wallet.held -= sum(freed.values())
+    if released:
+        wallet.held -= sum(released.values())
         wallet.save(update_fields=["held"])
-        for hold in Hold.objects.with_accounts().filter(pk__in=freed).order_by("expires_at", "pk"):
+        for hold in Hold.objects.with_accounts().filter(pk__in=released).order_by("expires_at", "pk"):
             events.record(Event.Type.HOLD_EXPIRED, hold, at=hold.expires_at)
 
 
@@ -189,8 +189,8 @@ def _release_expired_holds(wallet: Wallet) -> None:
 
 
 class Clock:
-    """The database's, as far as it is known. A payment is counted on the day of its row, by the clock of the database;
-    where that is another day than was thought, the operation is repeated."""
+    """An estimate of the database's clock. A payment is counted on the day of its row, by the clock of the database; if
+    that is another day than estimated, the operation is repeated."""
 
     offset = timedelta(0)
 
@@ -198,7 +198,7 @@ class Clock:
         return days.day_of(timezone.now() + self.offset)
 
     def now(self) -> datetime:
-        """This moment, asked of the database."""
+        """The time, read from the database."""
         return books.now()
 
     def set_to(self, moment: datetime) -> None:
@@ -214,7 +214,7 @@ FIND_KEY = "SELECT request_hash, transaction_id, hold_id, request_id FROM wallet
 
 
 class Outcome(NamedTuple):
-    """The id of what a request made: one of these."""
+    """The id of what a key's first request created or changed: one of these."""
 
     transaction: int | None
     hold: int | None
@@ -222,21 +222,21 @@ class Outcome(NamedTuple):
 
 
 def find(request: Request) -> Outcome | None:
-    """What the first request with this key made; None where there was none.
+    """The outcome of the first request with this key; None if there was none.
 
     Raises KeyReused when the key stands for another request of the user.
     """
     found = rows_of(FIND_KEY, [request.user_id, request.key]) if request.key is not None else []
     if not found:
         return None
-    ((request_hash, *made),) = found
+    ((request_hash, *ids),) = found
     if request_hash != request.hash:
         raise KeyReused
-    return Outcome(*made)
+    return Outcome(*ids)
 
 
 def replay(request: Request, wallet: Wallet) -> Receipt | None:
-    """The receipt of the first request with this key, for this wallet; None where there was none. Raises KeyReused."""
+    """The receipt of the first request with this key, for this wallet; None if there was none. Raises KeyReused."""
     found = find(request)
     if found is None:
         return None
@@ -246,7 +246,7 @@ def replay(request: Request, wallet: Wallet) -> Receipt | None:
 
 
 def replay_hold(request: Request) -> Hold | None:
-    """The hold of the first request with this key, as it is now; None where there was none. Raises KeyReused."""
+    """The hold of the first request with this key, as it is now; None if there was none. Raises KeyReused."""
     found = find(request)
     if found is None:
         return None
@@ -260,9 +260,9 @@ def replay_request(request: Request) -> PaymentRequest | None:
     found = find(request)
     if found is None:
         return None
-    asked = PaymentRequest.objects.with_accounts().get(pk=found.request or 0)
-    asked.replayed = True
-    return asked
+    payment_request = PaymentRequest.objects.with_accounts().get(pk=found.request or 0)
+    payment_request.replayed = True
+    return payment_request
 
 
 # --- 4: the books -----------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def post(
     reverses: Transaction | None = None,
     hold: Hold | None = None,
 ) -> Receipt:
-    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write it down."""
+    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write its row."""
     if payer:
         payer.balance -= amount
     if receiver:
@@ -326,7 +326,7 @@ def open_hold(
 
 
 def capture(request: Request, hold: Hold, payer: Wallet, payee: Wallet, amount: Decimal) -> Receipt:
-    """Move so much of a hold to its payee, both wallets locked. The last capture frees what remains."""
+    """Move so much of a hold to its payee, both wallets locked. The last capture releases what remains."""
     remaining = hold.amount - hold.captured
     is_last = bool(request.final) or amount == remaining
     payer.held -= remaining if is_last else amount
@@ -340,7 +340,7 @@ def capture(request: Request, hold: Hold, payer: Wallet, payee: Wallet, amount: 
 
 
 def void(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
-    """Void a hold: what remains of it can be spent again. The payer's wallet is locked."""
+    """Void a hold: its payer, whose wallet is locked, can spend what remains of it again."""
     payer.held -= hold.amount - hold.captured
     payer.save(update_fields=["held"])
     hold.status, hold.closed_at = Hold.Status.VOIDED, at
@@ -353,9 +353,9 @@ def void(request: Request, hold: Hold, payer: Wallet, at: datetime) -> Hold:
 def ask(
     request: Request, requester: Wallet, payer: Wallet, amount: Decimal, *, at: datetime, expires_in: int
 ) -> PaymentRequest:
-    """Ask the payer for so much, within so many seconds. Both wallets are locked, so that what they have open can be
+    """Ask the payer for so much, within so many seconds. Both wallets are locked, so that their open requests can be
     counted."""
-    asked = PaymentRequest(
+    payment_request = PaymentRequest(
         requester=requester,
         payer=payer,
         amount=amount,
@@ -363,33 +363,34 @@ def ask(
         created_at=at,
         expires_at=at + timedelta(seconds=expires_in),
     )
-    asked.save()
-    events.record(Event.Type.REQUEST_CREATED, asked, at=at)
-    _save_key(request, request=asked)
-    return asked
+    payment_request.save()
+    events.record(Event.Type.REQUEST_CREATED, payment_request, at=at)
+    _save_key(request, request=payment_request)
+    return payment_request
 
 
-def pay(request: Request, asked: PaymentRequest, payer: Wallet, requester: Wallet) -> Receipt:
-    """Move what was asked for, both wallets and then the row locked."""
-    receipt = post(request, payer, requester, asked.amount, receipt_for=payer)
-    _end(asked, PaymentRequest.Status.PAID, receipt.transaction.timestamp, receipt.transaction)
+def pay(request: Request, payment_request: PaymentRequest, payer: Wallet, requester: Wallet) -> Receipt:
+    """Move the amount of a request for money. Both wallets and then the row are locked."""
+    receipt = post(request, payer, requester, payment_request.amount, receipt_for=payer)
+    _finish(payment_request, PaymentRequest.Status.PAID, receipt.transaction.timestamp, receipt.transaction)
     return receipt
 
 
-def close(request: Request, asked: PaymentRequest, status: PaymentRequest.Status, at: datetime) -> PaymentRequest:
+def close(
+    request: Request, payment_request: PaymentRequest, status: PaymentRequest.Status, at: datetime
+) -> PaymentRequest:
     """Decline or cancel a request for money, whose row is locked."""
-    _end(asked, status, at)
-    _save_key(request, request=asked)
-    return asked
+    _finish(payment_request, status, at)
+    _save_key(request, request=payment_request)
+    return payment_request
 
 
-def expire_requests(most: int) -> int:
-    """Close so many requests for money that are over, those first that have been for longest: how many. Those that
-    somebody else is at are left to him."""
+def expire_requests(limit: int) -> int:
+    """Close up to so many expired requests for money, the oldest first, and skip locked ones. Returns how many."""
     due = PaymentRequest.objects.due(clock.now()).with_accounts().order_by("expires_at", "pk")
-    found = due.select_for_update(no_key=True, of=("self",), skip_locked=True)[:most]
-    for asked in found:
-        _end(asked, PaymentRequest.Status.EXPIRED, asked.expires_at)
+    found = due.select_for_update(no_key=True, of=("self",), skip_locked=True)[:limit]
+    for payment_request in found:
+        _finish(payment_request, PaymentRequest.Status.EXPIRED, payment_request.expires_at)
     return len(found)
 
 
@@ -415,17 +416,17 @@ def _check_day(row: Transaction, wallets: list[Wallet]) -> None:
         raise Conflict
 
 
-def _end(
-    asked: PaymentRequest, status: PaymentRequest.Status, at: datetime, transaction: Transaction | None = None
+def _finish(
+    payment_request: PaymentRequest, status: PaymentRequest.Status, at: datetime, transaction: Transaction | None = None
 ) -> None:
-    asked.status, asked.closed_at, asked.transaction = status, at, transaction
-    asked.save(update_fields=["status", "closed_at", "transaction"])
-    events.record(Event.Type(f"request.{status.lower()}"), asked, at=at)
+    payment_request.status, payment_request.closed_at, payment_request.transaction = status, at, transaction
+    payment_request.save(update_fields=["status", "closed_at", "transaction"])
+    events.record(Event.Type(f"request.{status.lower()}"), payment_request, at=at)
 
 
-def _save_key(request: Request, /, **made: Hold | PaymentRequest) -> None:
+def _save_key(request: Request, /, **outcome: Hold | PaymentRequest) -> None:
     if request.key is not None:
-        Key.objects.create(user_id=request.user_id, key=request.key, request_hash=request.hash, **made)
+        Key.objects.create(user_id=request.user_id, key=request.key, request_hash=request.hash, **outcome)
 
 
 def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
@@ -437,8 +438,8 @@ def _type_of(payer: Wallet | None, receiver: Wallet | None) -> str:
 def audited(
     receipt: Receipt, request: Request, *, on: Wallet | Transaction | Hold, reason: str | None = None
 ) -> Receipt:
-    """Staff moved money that is not theirs: who, what, why (by default the remarks), and the balances before and
-    after."""
+    """Log that staff moved money of others: who, what, why (by default the remarks), and the balances before and
+    after. Returns the receipt."""
     row = receipt.transaction
     before, after = {}, {}
     if row.sender_balance is not None:

@@ -1,6 +1,6 @@
-"""What a wallet may still do: the limits of its tier, or of the settings where it has none, and what is used of them.
+"""What a wallet may still do: the limits of its tier, or of the settings if it has none, and what is used of them.
 
-All is read from the wallet's row, save for the number of open holds. Amounts are in rupees.
+All is read from the wallet's row, except the number of open holds. Amounts are in rupees.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from lokanetra import days
 from wallet.models import Hold, Wallet
 from wallet.money import show
 
-# What each is about, with how much and for how long. Those of the first line are asked of the payer.
+# Those that a payment checks for its payer, and for its receiver.
 OUT = ("max_amount", "daily_out", "monthly_out", "daily_count")
 IN = ("max_balance", "monthly_in")
 NAMES = ("max_amount", "max_balance", "daily_out", "monthly_out", "monthly_in", "daily_count")
@@ -33,8 +33,7 @@ Quantity = Decimal | int  # rupees, or a number of payments
 
 
 class Limit(NamedTuple):
-    """`limit` and `used` are rupees, or for `daily_count` a number of payments; `resets_at` is when `used` is nothing
-    again."""
+    """`limit` and `used` are rupees, or for `daily_count` a number of payments; at `resets_at` `used` is zero again."""
 
     name: str
     limit: Quantity
@@ -49,7 +48,7 @@ class Limit(NamedTuple):
         return self.used + (1 if self.name == "daily_count" else amount) > self.limit
 
     def data(self) -> dict[str, Any]:
-        """As a refusal tells it."""
+        """The `limit` of a refusal."""
         resets_at = self.resets_at and self.resets_at.isoformat().replace("+00:00", "Z")
         return {
             "name": self.name,
@@ -72,11 +71,11 @@ def exceeded(wallet: Wallet, amount: Decimal, names: tuple[str, ...]) -> Limit |
 
 
 def limits_of(wallet: Wallet, names: tuple[str, ...] = NAMES) -> Iterator[Limit]:
-    """Those of the limits that the wallet has."""
+    """The limits that the wallet has, of these names."""
     for name in names:
-        most = getattr(wallet.tier, name) if wallet.tier_id else _of_settings(name)
+        most = getattr(wallet.tier, name) if wallet.tier_id else _from_settings(name)
         if most is not None:
-            yield Limit(name, most, _used(wallet, name), _reset(wallet.day, name))
+            yield Limit(name, most, _used_of(wallet, name), _resets_at(wallet.day, name))
 
 
 def overview(wallet: Wallet) -> dict[str, Any]:
@@ -85,11 +84,11 @@ def overview(wallet: Wallet) -> dict[str, Any]:
     return {"tier": wallet.tier and wallet.tier.name, "limits": list(limits_of(wallet))}
 
 
-def _of_settings(name: str) -> Quantity | None:
+def _from_settings(name: str) -> Quantity | None:
     return getattr(settings, WITHOUT_TIER[name]) if name in WITHOUT_TIER else None
 
 
-def _used(wallet: Wallet, name: str) -> Quantity:
+def _used_of(wallet: Wallet, name: str) -> Quantity:
     if name == "max_balance":
         return wallet.balance
     if name == "daily_out":
@@ -107,17 +106,17 @@ def _open_holds(wallet: Wallet) -> int:
     return Hold.objects.filter(payer=wallet).with_status(Hold.Status.OPEN).count() if wallet.held_now else 0
 
 
-def _reset(day: date, name: str) -> datetime | None:
+def _resets_at(day: date, name: str) -> datetime | None:
     if name.startswith("daily"):
         return days.start_of(days.next_day(day))
     return days.start_of(days.next_month(day)) if name.startswith("monthly") else None
 
 
-# --- What is counted -----------------------------------------------------------------------------------
+# --- The counts ----------------------------------------------------------------------------------------
 
 
 def roll(wallet: Wallet, today: date) -> None:
-    """Count from today on: what was counted on another day, or in another month, is over."""
+    """Start the counts of today: reset those of another day, or of another month."""
     if wallet.day == today:
         return
     if days.month_of(wallet.day) != days.month_of(today):
@@ -126,7 +125,7 @@ def roll(wallet: Wallet, today: date) -> None:
 
 
 def count(payer: Wallet | None, receiver: Wallet | None, amount: Decimal) -> None:
-    """What was paid, and what came in."""
+    """Count a payment for both sides."""
     if payer:
         payer.out_day += amount
         payer.out_month += amount

@@ -1,4 +1,4 @@
-"""Where money is, what is set aside of it, and who asks for it. Nothing here changes a balance: `ledger.py` does."""
+"""Wallets, holds and requests for money. Nothing here changes a balance: `ledger.py` does."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,17 +19,17 @@ from lokanetra.prepared import FastModel
 from users.models import UserProfile
 from wallet.money import MoneyField
 
-# The day of a wallet that nothing was ever counted of.
+# The day of a wallet without any payment.
 NEVER = date(1970, 1, 1)
-# What is left of holds, in a query.
-LEFT = ExpressionWrapper(Sum("amount") - Sum("captured"), output_field=MoneyField())
+# What remains of holds, in a query.
+REMAINING = ExpressionWrapper(Sum("amount") - Sum("captured"), output_field=MoneyField())
 
 
 class Tier(models.Model):
     """What wallets of a kind may do, in rupees; empty is no limit. Superusers make them.
 
     Days and months are those of `TIME_ZONE`. Out are debits, transfers and captures, and what is held now; in are
-    credits, transfers and captures. Refunds and reversals count nowhere.
+    credits, transfers and captures. Refunds and reversals are not counted.
     """
 
     name = models.CharField(max_length=64, unique=True)
@@ -61,17 +61,17 @@ class WalletQuerySet(models.QuerySet["Wallet"]):
         return get_object_or_404(self.select_related("user"), pk=pk)
 
     def for_staff(self) -> "WalletQuerySet":
-        """With accounts, tiers, and what is due of the holds, in the same query."""
-        due = Hold.objects.due().filter(payer=OuterRef("pk")).order_by().values("payer").values(left=LEFT)
-        nothing = Value(0, output_field=MoneyField())
-        return self.select_related("user", "tier").annotate(due=Coalesce(Subquery(due), nothing))
+        """With accounts, tiers, and the sum of expired holds (`due`), in the same query."""
+        due = Hold.objects.due().filter(payer=OuterRef("pk")).order_by().values("payer").values(remaining=REMAINING)
+        zero = Value(0, output_field=MoneyField())
+        return self.select_related("user", "tier").annotate(due=Coalesce(Subquery(due), zero))
 
 
 class Wallet(FastModel):
-    """One account's money. Every account has one from birth; `balance` is in rupees and is what its rows say.
+    """One account's money. Every account has exactly one; `balance` is in rupees, and the sum of its ledger rows.
 
     Of the balance `held` is set aside for the payees of holds. What went out on `day` and in its month, and came in in
-    that month, is counted beside it, whether or not a limit asks for it.
+    that month, is counted here too, whether or not a limit needs it.
     """
 
     class Status(models.TextChoices):
@@ -106,7 +106,7 @@ class Wallet(FastModel):
                 condition=Q(out_day__gte=0, count_day__gte=0, out_month__gte=F("out_day"), in_month__gte=0),
             ),
         ]
-        # None on the balance: an index there would have to be rewritten with every payment.
+        # None on the balance: every payment would have to update it.
         indexes = [
             models.Index(fields=["created_at", "id"], name="wallet_wallet_by_age"),
             models.Index(fields=["tier"], name="wallet_wallet_by_tier", condition=Q(tier__isnull=False)),
@@ -121,7 +121,7 @@ class Wallet(FastModel):
 
     @cached_property
     def due(self) -> Decimal:
-        """What is set aside for holds that are over, though nobody closed them yet."""
+        """What is still set aside for expired holds that are not closed yet."""
         return Hold.objects.due().remaining_of(self) if self.held else Decimal(0)
 
     @property
@@ -135,18 +135,18 @@ class Wallet(FastModel):
         return self.balance - self.held_now
 
 
-# What expired is called in every kind of thing that does.
+# The status of expired holds and requests.
 EXPIRED = "EXPIRED"
 Row = TypeVar("Row", bound="Expiring")
 
 
 class ExpiringQuerySet(models.QuerySet[Row]):
     def due(self, now: datetime | None = None) -> Self:
-        """Over, and not closed yet."""
+        """Expired, and not closed yet."""
         return self.filter(status=self.model.OPEN, expires_at__lte=now or timezone.now())
 
     def with_status(self, status: str) -> Self:
-        """Those that are open, EXPIRED, ... at this moment."""
+        """Those with this status at this moment."""
         now = timezone.now()
         if status == self.model.OPEN:
             return self.filter(status=status, expires_at__gt=now)
@@ -155,7 +155,7 @@ class ExpiringQuerySet(models.QuerySet[Row]):
         return self.filter(status=status)
 
     def visible_to(self, user: UserProfile) -> list[Self]:
-        """Those of which the user is a side: each is one range of an index."""
+        """Those of which the user is a side, in a queryset for each side: each reads one range of an index."""
         rows = self.with_accounts()
         return [
             rows.filter(**{side: user.wallet}).annotate(direction=models.Value(direction))
@@ -163,13 +163,13 @@ class ExpiringQuerySet(models.QuerySet[Row]):
         ]
 
     def newest_open_of(self, wallet: Wallet, count: int) -> list[Row]:
-        """The last of which the wallet is a side, and that are open at this moment, newest first."""
+        """Those of the wallet, on either side, that are open at this moment, newest first."""
         sides = [side.with_status(self.model.OPEN) for side in self.visible_to(wallet.user)]
         found = [row for side in sides for row in side.order_by("-pk")[:count]]
         return sorted(found, key=lambda row: -row.pk)[:count]
 
     def one_visible_to(self, user: UserProfile, pk: int) -> Row:
-        """One of which the user is a side. Raises Http404."""
+        """The one with this id, of which the user is a side. Raises Http404."""
         found = [row for side in self.visible_to(user) for row in side.filter(pk=pk)]
         if not found:
             raise Http404
@@ -179,20 +179,20 @@ class ExpiringQuerySet(models.QuerySet[Row]):
         return self.select_related(*(f"{side}__user" for side in self.model.SIDES))
 
     def matching(self, text: str) -> Self:
-        """Those of wallets that the text finds, on either side."""
+        """Those of wallets that match the text, on either side."""
         wallets = Wallet.objects.matching(text).values("pk")
         return self.filter(reduce(or_, (Q(**{f"{side}__in": wallets}) for side in self.model.SIDES)))
 
 
 class Expiring(models.Model):
-    """What is open between a payer and another wallet until its time. Amounts are in rupees.
+    """A hold or a request for money: open between a payer and another wallet until it expires. Amounts are in rupees.
 
-    After `expires_at` it is over, though its row may say that it is open until somebody closes it: `state` knows.
+    After `expires_at` it is expired, even if its row is still open because nothing has closed it yet: see `state`.
     """
 
     # Seconds.
     MIN_LIFETIME, DEFAULT_LIFETIME, MAX_LIFETIME = 60, 7 * 24 * 3600, 30 * 24 * 3600
-    # The status that is not the end, and its wallets with what the money is to each.
+    # The status before the last one, and the two wallets with the direction of the money for each.
     OPEN: ClassVar[str]
     SIDES: ClassVar[dict[str, str]]
 
@@ -205,7 +205,7 @@ class Expiring(models.Model):
     closed_at = models.DateTimeField(null=True)
 
     direction: str | None
-    replayed = False  # whether a request for it was there before
+    replayed = False  # whether its idempotency key was used before
 
     class Meta:
         abstract = True
@@ -223,7 +223,7 @@ class Expiring(models.Model):
         return self.expires_at if self.is_due(timezone.now()) else self.closed_at
 
     def for_user(self, user_id: int) -> Self:
-        """Itself, with what the money is to the user: OUT or IN, None for who is no side of it."""
+        """Itself, with the direction of the money for the user: OUT or IN, None for a user who is not a side."""
         own = [direction for side, direction in self.SIDES.items() if getattr(self, side).user_id == user_id]
         self.direction = own[0] if own else None
         return self
@@ -231,12 +231,12 @@ class Expiring(models.Model):
 
 class HoldQuerySet(ExpiringQuerySet["Hold"]):
     def remaining_of(self, payer: Wallet) -> Decimal:
-        """How much is left of those of one payer."""
-        return self.filter(payer=payer).aggregate(left=LEFT)["left"] or Decimal(0)
+        """How much remains of those of one payer."""
+        return self.filter(payer=payer).aggregate(remaining=REMAINING)["remaining"] or Decimal(0)
 
 
 class Hold(Expiring):
-    """Money set aside for one payee: it stays the payer's, but cannot be spent otherwise."""
+    """Money set aside for one payee: it stays the payer's, but can be spent only for this."""
 
     class Status(models.TextChoices):
         OPEN = "OPEN"
@@ -286,17 +286,17 @@ class Hold(Expiring):
 
 class PaymentRequestQuerySet(ExpiringQuerySet["PaymentRequest"]):
     def open_between(self, requester: Wallet, payer: Wallet, now: datetime) -> Self:
-        """Those of one requester to one payer, which end first before the others."""
+        """Those of one requester to one payer, in the order in which they expire."""
         pending = self.filter(requester=requester, payer=payer, status=PaymentRequest.OPEN, expires_at__gt=now)
         return pending.order_by("expires_at")
 
     def newest_skipping(self, count: int, requester: Wallet) -> "PaymentRequest | None":
-        """The requester's newest but so many."""
+        """The requester's newest request after so many newer ones."""
         return self.filter(requester=requester).order_by("-pk")[count : count + 1].first()
 
 
 class PaymentRequest(Expiring):
-    """Money that one asks another for: nothing is set aside. `transaction` is the transfer that paid it."""
+    """A request for money of another user: nothing is set aside. `transaction` is the transfer that paid it."""
 
     class Status(models.TextChoices):
         PENDING = "PENDING"
@@ -344,7 +344,7 @@ class PaymentRequest(Expiring):
 
 
 class Key(models.Model):
-    """One idempotency key: of all operations of its user it stands for one request, and what came of it, for ever."""
+    """One idempotency key: over all operations of its user it stands for one request and its outcome, for ever."""
 
     pk: Any = models.CompositePrimaryKey("user", "key")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False)
@@ -372,7 +372,7 @@ class Key(models.Model):
 
 
 class LedgerCheck(models.Model):
-    """What `check_ledger` found when it looked at everything."""
+    """The result of a full `check_ledger`."""
 
     ended_at = models.DateTimeField()
     wallets = models.PositiveBigIntegerField()

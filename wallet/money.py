@@ -18,45 +18,45 @@ RUPEES_END = Decimal(10 ** (MAX_DIGITS - DECIMAL_PLACES))
 PAISE = 10**DECIMAL_PLACES
 
 SPELLING = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?", re.ASCII)
-# Where a comma stands in whole rupees: before the last three digits, and before every two ahead of them.
+# Where whole rupees have commas: before the last three digits, and before every two digits to the left of these.
 THOUSANDS = re.compile(r"(?<=\d)(?=(\d\d)*\d{3}$)")
-WRONG = 'Write an amount such as "150.50": digits, and at most two after the point.'
+INVALID = 'Write an amount such as "150.50": digits, and at most two after the point.'
 NOT_POSITIVE = "The amount must be more than zero."
 
 
 def parse(text: str) -> Decimal:
     """Rupees from their one spelling: no sign, exponent, space or leading zero. Raises ValidationError."""
     if not SPELLING.fullmatch(text):
-        raise ValidationError(WRONG, code="invalid")
+        raise ValidationError(INVALID, code="invalid")
     return Decimal(text).quantize(PAISA)
 
 
 def check_positive(amount: Decimal) -> None:
-    """Raises ValidationError for nothing."""
+    """Raises ValidationError for zero and less."""
     if amount <= 0:
         raise ValidationError(NOT_POSITIVE, code="not_positive")
 
 
 def show(amount: Decimal) -> str:
-    text = str(amount)  # has two places where the amount has: to ask for them takes longer
+    text = str(amount)  # has two places if the amount has: faster than formatting
     return text if text[-3:-2] == "." else f"{amount:.2f}"
 
 
 def rupees(amount: Decimal) -> str:
-    """As people in India read it: ₹ 1,23,456.78, in groups of two digits above the last three. Other currencies than
-    rupees have their code for a sign."""
+    """In the Indian format: ₹ 1,23,456.78, in groups of two digits above the last three. Other currencies than rupees
+    show their code."""
     sign = "₹" if settings.WALLET_CURRENCY == "INR" else settings.WALLET_CURRENCY
     whole, paise = show(abs(amount)).split(".")
     return f"{'−' if amount < 0 else ''}{sign} {THOUSANDS.sub(',', whole)}.{paise}"  # noqa: RUF001
 
 
 def from_paise(paise: int | Decimal) -> Decimal:
-    """Paise, as the database keeps them, in rupees."""
+    """Paise, as the database stores them, in rupees."""
     return Decimal(paise).scaleb(-DECIMAL_PLACES)
 
 
 def to_paise(amount: Decimal) -> int:
-    """Rupees as the database keeps them. Raises ValidationError where that would take more than whole paise can say."""
+    """Rupees in paise, as the database stores them. Raises ValidationError for fractions of a paisa or out of range."""
     paise = int(amount * PAISE) if -RUPEES_END < amount < RUPEES_END else None
     if paise is None or from_paise(paise) != amount:
         raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
@@ -87,7 +87,7 @@ class MoneyField(models.DecimalField):
         return models.Field.formfield(self, **{"form_class": AmountFormField, **kwargs})
 
     def db_check(self, connection: Any) -> str | None:
-        """SQLite keeps in a column whatever is written there; other databases go by its type."""
+        """SQLite stores values of any type in any column; other databases check the type."""
         if connection.vendor != "sqlite":
             return super().db_check(connection)
         return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
@@ -110,7 +110,7 @@ class AmountField(serializers.Field):
     """More than zero rupees: a string, or a JSON number read digit for digit. Shown with two places."""
 
     pattern = f"^{SPELLING.pattern}$"
-    default_error_messages = {"invalid": WRONG, "not_positive": NOT_POSITIVE}
+    default_error_messages = {"invalid": INVALID, "not_positive": NOT_POSITIVE}
 
     def to_internal_value(self, data: Any) -> Decimal:
         if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
@@ -125,7 +125,7 @@ class AmountField(serializers.Field):
 
 
 class AmountFormField(forms.CharField):
-    """An amount in a query string or a form; zero is one too."""
+    """An amount in a query string or a form; zero is allowed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(strip=False, **kwargs)
@@ -135,5 +135,5 @@ class AmountFormField(forms.CharField):
         return parse(text) if text else None
 
     def display_value(self, value: str) -> str:
-        """What was filled in, as people read it."""
+        """What was filled in, formatted."""
         return rupees(parse(value))

@@ -24,10 +24,10 @@ def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> 
         return first
     if _is_own(request):
         rules.check_self_credit()
-    _check(wallet, request)
+    _check_access(wallet, request)
     rules.check_at_once(wallet, amount)
     rules.check_in(wallet, amount)
-    return _told(ledger.post(request, None, wallet, amount, receipt_for=wallet), request, wallet)
+    return _audited_for_staff(ledger.post(request, None, wallet, amount, receipt_for=wallet), request, wallet)
 
 
 @all_or_nothing
@@ -42,10 +42,10 @@ def debit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> R
     wallet = _lock(request)
     if first := ledger.replay(request, wallet):
         return first
-    _check(wallet, request)
+    _check_access(wallet, request)
     rules.check_out(wallet, amount)
     rules.check_funds(wallet, amount)
-    return _told(ledger.post(request, wallet, None, amount, receipt_for=wallet), request, wallet)
+    return _audited_for_staff(ledger.post(request, wallet, None, amount, receipt_for=wallet), request, wallet)
 
 
 @all_or_nothing
@@ -66,7 +66,7 @@ def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", **cal
     return ledger.post(request, payer, receiver, amount, receipt_for=payer)
 
 
-# --- One's own wallet, or that of another for staff ---------------------------------------------------
+# --- The caller's own wallet, or another for staff ----------------------------------------------------
 
 
 def _is_own(request: Request) -> bool:
@@ -79,7 +79,7 @@ def _lock(request: Request) -> Wallet:
     return ledger.lock_phone(request) if request.to else ledger.lock_wallet(request.wallet_id)
 
 
-def _check(wallet: Wallet, request: Request) -> None:
+def _check_access(wallet: Wallet, request: Request) -> None:
     if _is_own(request):
         rules.check_owner(wallet)
     else:
@@ -87,5 +87,5 @@ def _check(wallet: Wallet, request: Request) -> None:
         rules.check_not_frozen(wallet)
 
 
-def _told(receipt: Receipt, request: Request, wallet: Wallet) -> Receipt:
+def _audited_for_staff(receipt: Receipt, request: Request, wallet: Wallet) -> Receipt:
     return receipt if _is_own(request) else ledger.audited(receipt, request, on=wallet)

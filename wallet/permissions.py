@@ -18,8 +18,8 @@ class MayChange(HasRight):
 
 
 class PayeeOrMayAdjust(MayAdjust):
-    """Anybody with a token, for whose hold it is the service knows. A session of the admin is for staff with the right
-    alone."""
+    """Anybody with a token, because the service checks whose hold it is. By a session of the admin only staff with the
+    right."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return request.auth is not None or super().has_permission(request, view)

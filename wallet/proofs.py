@@ -1,7 +1,7 @@
-"""What must be true of the books, as queries that find what is not. They only read, and say nothing of what agrees.
+"""What must be true of the books, as queries that find violations. They only read.
 
-A proof looks at a range of wallets, holds, transactions or requests, so that no query holds everything. The database
-counts paise; in what is found they are rupees, as strings.
+A proof looks at a range of wallets, holds, transactions or requests, so that no query reads everything. The database
+counts paise; results have rupees, as strings.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ RANGE = "BETWEEN %(first)s AND %(last)s"
 
 @dataclass(frozen=True)
 class Proof:
-    """A query, those of its columns that are money, and how what it finds is said."""
+    """A query, those of its columns that are money, and the format of a complaint."""
 
     query: str
     money: tuple[str, ...]
     complaint: str
 
     def find(self, values: dict[str, Any], **texts: str) -> Found:
-        """What disagrees. The texts are put into the query as they are."""
+        """The rows that disagree. The texts are put into the query as they are."""
         with connection.cursor() as cursor:
             cursor.execute(self.query.format(**texts), values)
             names = [column[0] for column in cursor.description or ()]
@@ -43,7 +43,7 @@ class Proof:
 
 # --- Wallets -----------------------------------------------------------------------------------------
 
-# A wallet's rows in order, each beside the balance that the row before it left.
+# A wallet's rows in order, each with the balance after the row before it.
 BOOKS = Proof(
     """
     WITH entry AS (
@@ -82,14 +82,14 @@ WHOLE = {
     "opening": "0",
     "wrong": "wallet.balance <> coalesce(book.total, 0) OR wallet.balance <> coalesce(book.latest, 0)",
 }
-# What a wallet held before is not looked at, so the sum of its rows says nothing; the chain and its end still do.
+# Earlier rows are not read, so the sum cannot be checked; the chain and its end can.
 SINCE = {
     "since": "AND timestamp >= %(since)s",
     "opening": "after - change",
     "wrong": "wallet.balance <> coalesce(book.latest, wallet.balance)",
 }
 
-# Those that are over too: until somebody closes them their money is set aside.
+# Expired ones too: their money is set aside until they are closed.
 HELD = Proof(
     """
     SELECT wallet.id AS wallet, account.username AS "user", wallet.held,
@@ -106,7 +106,7 @@ HELD = Proof(
     "wallet {wallet} of {user}: held {held}, left of its open holds {left_of_open_holds}",
 )
 
-# Only of wallets whose day is in this month: what others counted is over, and the next payment forgets it.
+# Only of wallets whose day is in this month: the next payment resets what others counted.
 COUNTED = Proof(
     """
     WITH calendar AS (
@@ -146,7 +146,7 @@ COUNTED = Proof(
 
 
 def calendar(today: date) -> tuple[dict[str, Any], dict[str, str]]:
-    """What COUNTED takes: every day of this month, and when it began."""
+    """The values and texts for COUNTED: every day of this month, and when it began."""
     month = days.month_of(today)
     values: dict[str, Any] = {"month": moment(days.start_of(month))}
     for number, day in enumerate(_until(month, days.next_month(month))):
@@ -230,7 +230,7 @@ ORIGINALS_SINCE = """
     IN (SELECT reverses_id FROM transactions_transaction WHERE timestamp >= %(since)s AND reverses_id IS NOT NULL)
 """
 
-# What paid a request is a transfer of so much between its two wallets.
+# A request is paid by a transfer of its amount between its two wallets.
 PAID = Proof(
     """
     SELECT asked.id AS request, asked.amount, asked.transaction_id AS "transaction", coalesce(paid.amount, 0) AS paid
@@ -258,8 +258,7 @@ REQUESTS_SINCE = """
     )
 """
 
-# A key's transaction is its user's. Its hold he may have opened, or have voided for others; of its request for money
-# he is a side.
+# The user of a key initiated its transaction, opened or voided its hold, or is a side of its request for money.
 KEYS = Proof(
     """
     SELECT account.username AS "user", key.key, key.transaction_id AS "transaction", key.hold_id AS hold,

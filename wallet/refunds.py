@@ -17,18 +17,18 @@ from wallet.models import Wallet
 def reverse(
     *, user_id: int, transaction_id: int, remarks: str, amount: Decimal | None = None, key: str | None = None
 ) -> Receipt:
-    """Undo a transaction, or so much of it (rupees), by a new one with its sides swapped; by default all that was not
-    given back yet. ``balance`` is that of the wallet that paid at first, or for a credit of the one that received.
+    """Undo a transaction, or ``amount`` (rupees) of it, by a new one with its sides swapped; by default all that was
+    not given back yet. ``balance`` is that of the wallet that had paid, or for a credit of the one that had received.
 
     For staff. Repeating ``key`` returns the first receipt and moves nothing.
 
     Raises Http404, OwnWallet, AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, WalletFrozen,
     LimitExceeded, KeyReused.
     """
-    original = Transaction.objects.filter(pk=transaction_id).first() or _nothing()
+    original = Transaction.objects.filter(pk=transaction_id).first() or _not_found()
     request = Request(user_id, "REVERSAL", amount, remarks, key, transaction_id=transaction_id)
     receiver, payer = ledger.lock_wallets(original.sender_id, original.receiver_id)
-    receipt_for = receiver or payer or _nothing()
+    receipt_for = receiver or payer or _not_found()
     if first := ledger.replay(request, receipt_for):
         return first
     sides = [wallet for wallet in (payer, receiver) if wallet]
@@ -50,18 +50,18 @@ def reverse(
 def refund(
     *, user: UserProfile, transaction_id: int, amount: Decimal | None = None, remarks: str = "", key: str | None = None
 ) -> Receipt:
-    """Give back what a transfer brought the user, or so much of it (rupees); by default all that was not given back
+    """Give back a transfer that the user received, or ``amount`` (rupees) of it; by default all that was not given back
     yet.
 
-    Refunds and reversals of one transaction together never exceed it, in parallel neither. Repeating ``key`` returns
-    the first receipt and moves nothing.
+    Refunds and reversals of one transaction together never exceed it, even in parallel. Repeating ``key`` returns the
+    first receipt and moves nothing.
 
     Raises Http404, NotThePayee, AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds,
     WalletFrozen, RecipientUnavailable, KeyReused, TokenNotValid.
     """
     original = Transaction.objects.one_visible_to(user, transaction_id)
     request = Request(user.pk, "REFUND", amount, remarks, key, transaction_id=transaction_id)
-    payer, receiver = _sides_of_refund(original, user)
+    payer, receiver = _lock_sides(original, user)
     if first := ledger.replay(request, payer):
         return first
     rules.check_owner(payer)
@@ -72,13 +72,13 @@ def refund(
 
 
 def _checked_amount(original: Transaction, amount: Decimal | None) -> Decimal:
-    """How much is to be given back, asked under the locks that all refunds of one transaction share."""
-    left = original.amount - original.given_back
-    rules.check_remaining(left, amount or left)
-    return amount or left
+    """How much to give back, read under the locks that all refunds of one transaction share."""
+    remaining = original.amount - original.given_back
+    rules.check_remaining(remaining, amount or remaining)
+    return amount or remaining
 
 
-def _sides_of_refund(original: Transaction, user: UserProfile) -> tuple[Wallet, Wallet]:
+def _lock_sides(original: Transaction, user: UserProfile) -> tuple[Wallet, Wallet]:
     """Locked: the wallet that gives back, and the one that gets it back."""
     rules.check_refundable(original)
     if original.receiver_id != user.wallet.pk:
@@ -86,5 +86,5 @@ def _sides_of_refund(original: Transaction, user: UserProfile) -> tuple[Wallet, 
     return ledger.lock_both(original.receiver_id, original.sender_id)
 
 
-def _nothing() -> NoReturn:
+def _not_found() -> NoReturn:
     raise Http404

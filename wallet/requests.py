@@ -1,8 +1,8 @@
-"""Requests for money: one asks another, who pays or declines; who asked may cancel.
+"""Requests for money: the payer pays or declines, the requester may cancel.
 
-Nothing is set aside, and money moves when a request is paid, by a transfer like any other. A request is guarded by its
-own row, which whoever closes it locks: after the wallets, and at least his own, so that of two calls with one key the
-second sees what the first did. After its time it is over at once; `expire` tidies its row.
+Nothing is set aside, and money moves when a request is paid, by a transfer like any other. The lock of a request is its
+own row, after the wallets. Closing one locks at least the caller's own wallet, so that of two calls with one key the
+second sees what the first did. A request expires at its time; `expire` closes its row.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from wallet.faults import all_or_nothing
 from wallet.ledger import Receipt, Request
 from wallet.models import PaymentRequest
 
-# As many as one transaction closes.
+# Requests that one transaction closes.
 BATCH = 500
 
 
@@ -51,80 +51,80 @@ def ask(
 
 @all_or_nothing
 def pay(*, user_id: int, request_id: int, **call: Any) -> Receipt:
-    """Transfer what the user is asked for, by all the rules of a transfer, once, whatever comes at the same time.
+    """Transfer what the user is asked for, by all the rules of a transfer, and only once even in parallel.
 
     Repeating the key returns the first receipt. For `call` see `Request`.
 
     Raises Http404, NotThePayer, RequestClosed, InsufficientFunds, RecipientUnavailable, WalletFrozen, LimitExceeded,
     KeyReused, TokenNotValid.
     """
-    asked = _theirs(user_id, request_id, "payer")
-    request = Request(user_id, "PAY", asked.amount, asked.remarks, request_id=request_id, **call)
-    payer, requester = ledger.lock_both(asked.payer_id, asked.requester_id)
+    payment_request = _find_for_side(user_id, request_id, "payer")
+    request = Request(user_id, "PAY", payment_request.amount, payment_request.remarks, request_id=request_id, **call)
+    payer, requester = ledger.lock_both(payment_request.payer_id, payment_request.requester_id)
     if first := ledger.replay(request, payer):
         return first
-    asked, _ = _pending_now(request_id)
-    rules.check_pair(payer, requester, asked.amount)
-    return ledger.pay(request, asked, payer, requester)
+    payment_request, _ = _lock_pending(request_id)
+    rules.check_pair(payer, requester, payment_request.amount)
+    return ledger.pay(request, payment_request, payer, requester)
 
 
 @all_or_nothing
 def decline(*, user_id: int, request_id: int, **call: Any) -> PaymentRequest:
-    """Refuse what the user is asked for, also while his wallet is frozen.
+    """Decline a request to the user, also while their wallet is frozen.
 
     Repeating the key returns the request as it is now. For `call` see `Request`.
 
     Raises Http404, NotThePayer, RequestClosed, KeyReused.
     """
-    asked = _theirs(user_id, request_id, "payer")
+    payment_request = _find_for_side(user_id, request_id, "payer")
     request = Request(user_id, "DECLINE", None, "", request_id=request_id, **call)
-    return _close(request, request_id, asked.payer_id, PaymentRequest.Status.DECLINED)
+    return _close(request, request_id, payment_request.payer_id, PaymentRequest.Status.DECLINED)
 
 
 @all_or_nothing
 def cancel(*, user_id: int, request_id: int, **call: Any) -> PaymentRequest:
-    """Take back what the user asked for, also while his wallet is frozen.
+    """Cancel a request of the user, also while their wallet is frozen.
 
     Repeating the key returns the request as it is now. For `call` see `Request`.
 
     Raises Http404, NotTheRequester, RequestClosed, KeyReused.
     """
-    asked = _theirs(user_id, request_id, "requester")
+    payment_request = _find_for_side(user_id, request_id, "requester")
     request = Request(user_id, "CANCEL", None, "", request_id=request_id, **call)
-    return _close(request, request_id, asked.requester_id, PaymentRequest.Status.CANCELLED)
+    return _close(request, request_id, payment_request.requester_id, PaymentRequest.Status.CANCELLED)
 
 
 @all_or_nothing
 def expire() -> int:
-    """Close requests that are over, up to `BATCH` of them: how many."""
+    """Close up to `BATCH` expired requests. Returns how many."""
     return ledger.expire_requests(BATCH)
 
 
-# --- Whose request it is -------------------------------------------------------------------------------
+# --- Find and lock -------------------------------------------------------------------------------------
 
 REFUSALS = {"payer": exceptions.NotThePayer, "requester": exceptions.NotTheRequester}
 
 
-def _theirs(user_id: int, request_id: int, side: str) -> PaymentRequest:
-    """A request of which the user is this side."""
-    asked = PaymentRequest.objects.with_accounts().filter(pk=request_id).first()
-    if asked is None or user_id not in (asked.payer.user_id, asked.requester.user_id):
+def _find_for_side(user_id: int, request_id: int, side: str) -> PaymentRequest:
+    """A request of which the user is this side. Raises Http404, NotThePayer, NotTheRequester."""
+    payment_request = PaymentRequest.objects.with_accounts().filter(pk=request_id).first()
+    if payment_request is None or user_id not in (payment_request.payer.user_id, payment_request.requester.user_id):
         raise Http404
-    if getattr(asked, side).user_id != user_id:
+    if getattr(payment_request, side).user_id != user_id:
         raise REFUSALS[side]
-    return asked
+    return payment_request
 
 
-def _pending_now(request_id: int) -> tuple[PaymentRequest, datetime]:
-    """The request, locked, as it is now, and when that is. Raises RequestClosed."""
-    asked, now = ledger.lock_request(request_id), ledger.clock.now()
-    rules.check_pending(asked, now)
-    return asked, now
+def _lock_pending(request_id: int) -> tuple[PaymentRequest, datetime]:
+    """The request, locked and pending, and the time. Raises RequestClosed."""
+    payment_request, now = ledger.lock_request(request_id), ledger.clock.now()
+    rules.check_pending(payment_request, now)
+    return payment_request, now
 
 
-def _close(request: Request, request_id: int, own: int, status: PaymentRequest.Status) -> PaymentRequest:
-    ledger.lock_wallet(own)
+def _close(request: Request, request_id: int, own_wallet: int, status: PaymentRequest.Status) -> PaymentRequest:
+    ledger.lock_wallet(own_wallet)
     if first := ledger.replay_request(request):
         return first.for_user(request.user_id)
-    asked, now = _pending_now(request_id)
-    return ledger.close(request, asked, status, now).for_user(request.user_id)
+    payment_request, now = _lock_pending(request_id)
+    return ledger.close(request, payment_request, status, now).for_user(request.user_id)

@@ -1,6 +1,6 @@
-"""What is checked before money moves: one function a rule, each on rows that are locked. Amounts are in rupees.
+"""What is checked before money moves: one function for each rule, on locked rows. Amounts are in rupees.
 
-What the rules are called when they are broken is in `exceptions.py`.
+Their exceptions are in `exceptions.py`.
 """
 
 from datetime import datetime
@@ -20,27 +20,27 @@ MAX_OPEN_REQUESTS = 20
 
 
 def check_token(wallet: Wallet, token_version: int | None) -> None:
-    """That the caller's token still counts, where nobody has looked that up before the lock."""
+    """That the caller's token is valid, if that was not checked before the lock."""
     user = wallet.user
     if token_version is not None and not (user.is_active and user.token_version == token_version):
         raise TokenNotValid
 
 
 def check_owner(wallet: Wallet) -> None:
-    """That the caller may use the own wallet."""
+    """That the caller may use their own wallet."""
     if not wallet.user.is_active:
         raise TokenNotValid
     check_not_frozen(wallet)
 
 
 def check_self_credit() -> None:
-    """A user who credits himself prints money."""
+    """That users may credit their own wallets here, without paying for it."""
     if not settings.WALLET_SELF_CREDIT:
         raise exceptions.SelfCreditDisabled
 
 
 def check_not_own(wallet: Wallet, user_id: int) -> None:
-    """Staff's powers are for the wallets of others."""
+    """That staff adjust wallets of others only."""
     if wallet.user_id == user_id:
         raise exceptions.OwnWallet
 
@@ -51,7 +51,7 @@ def check_not_frozen(wallet: Wallet) -> None:
 
 
 def check_pair(payer: Wallet, receiver: Wallet | None, amount: Decimal) -> Wallet:
-    """That the caller may pay so much, now or later, to the receiver, who is given back."""
+    """That the caller may pay so much, now or later, to the receiver, which is returned."""
     check_owner(payer)
     if receiver is None:
         raise exceptions.RecipientNotFound
@@ -65,9 +65,9 @@ def check_pair(payer: Wallet, receiver: Wallet | None, amount: Decimal) -> Walle
 
 def check_funds(wallet: Wallet, amount: Decimal) -> None:
     if wallet.available < amount:
-        aside = f" ({show(wallet.held_now)} of it set aside)" if wallet.held_now else ""
-        told = f"The wallet holds {show(wallet.balance)}{aside}, {show(amount)} was asked for."
-        raise exceptions.InsufficientFunds(told)
+        held = f" ({show(wallet.held_now)} of it set aside)" if wallet.held_now else ""
+        detail = f"The wallet holds {show(wallet.balance)}{held}, {show(amount)} was asked for."
+        raise exceptions.InsufficientFunds(detail)
 
 
 def check_out(wallet: Wallet, amount: Decimal) -> None:
@@ -85,7 +85,7 @@ def check_at_once(wallet: Wallet, amount: Decimal) -> None:
 
 
 def check_refund_in(wallet: Wallet, amount: Decimal) -> None:
-    """That so much may come back. No tier refuses that."""
+    """That so much may be given back to the wallet. The limits of a tier do not apply."""
     if not wallet.tier_id:
         check_in(wallet, amount)
 
@@ -97,7 +97,7 @@ def check_recipient(wallet: Wallet, amount: Decimal) -> None:
 
 
 def check_refund_recipient(wallet: Wallet, amount: Decimal) -> None:
-    """The same for what comes back to who paid."""
+    """That the payer of a transfer can take a refund of it."""
     try:
         check_refund_in(wallet, amount)
     except exceptions.LimitExceeded:
@@ -112,7 +112,7 @@ def _refuse(broken: limits.Limit | None) -> None:
 
 
 def check_payer(wallet: Wallet) -> None:
-    """That what is held can be taken from the payer, or he be asked for it."""
+    """That the payer of a hold or of a request can pay."""
     if wallet.is_frozen or not wallet.user.is_active:
         raise exceptions.PayerUnavailable
 
@@ -123,7 +123,7 @@ def check_open(hold: Hold, now: datetime) -> None:
 
 
 def check_request(requester: Wallet, payer: Wallet | None, amount: Decimal) -> Wallet:
-    """That the caller may ask the payer for so much, who is given back. Whether he can pay it shows when he does."""
+    """That the caller may ask the payer, which is returned, for so much. The payer's funds are checked at payment."""
     check_owner(requester)
     if payer is None:
         raise exceptions.RecipientNotFound
@@ -135,13 +135,13 @@ def check_request(requester: Wallet, payer: Wallet | None, amount: Decimal) -> W
 
 
 def check_open_requests(requester: Wallet, payer: Wallet, now: datetime) -> None:
-    """That there is room for one more between the two."""
+    """That the two may have one more open request."""
     ends = PaymentRequest.objects.open_between(requester, payer, now).values_list("expires_at", flat=True)[
         :MAX_OPEN_REQUESTS
     ]
     if len(ends) == MAX_OPEN_REQUESTS:
-        told = f"{MAX_OPEN_REQUESTS} requests to this payer are open."
-        raise TooManyRequests((ends[0] - now).total_seconds(), told)
+        detail = f"{MAX_OPEN_REQUESTS} requests to this payer are open."
+        raise TooManyRequests((ends[0] - now).total_seconds(), detail)
 
 
 def check_requests_today(requester: Wallet, now: datetime) -> None:
@@ -149,19 +149,19 @@ def check_requests_today(requester: Wallet, now: datetime) -> None:
     most, today = settings.REQUESTS_PER_DAY, days.day_of(now)
     last = PaymentRequest.objects.newest_skipping(most - 1, requester) if most else None
     if last and days.day_of(last.created_at) >= today:
-        told = f"These were {most} requests for money today."
-        raise TooManyRequests((days.start_of(days.next_day(today)) - now).total_seconds(), told)
+        detail = f"These were {most} requests for money today."
+        raise TooManyRequests((days.start_of(days.next_day(today)) - now).total_seconds(), detail)
 
 
-def check_pending(asked: PaymentRequest, now: datetime) -> None:
-    if asked.status != PaymentRequest.Status.PENDING or asked.is_due(now):
+def check_pending(payment_request: PaymentRequest, now: datetime) -> None:
+    if payment_request.status != PaymentRequest.Status.PENDING or payment_request.is_due(now):
         raise exceptions.RequestClosed
 
 
 def check_capture(hold: Hold, amount: Decimal) -> None:
-    left = hold.amount - hold.captured
-    if amount > left:
-        raise exceptions.CaptureExceedsHold(f"{show(left)} remains of the hold, {show(amount)} was asked for.")
+    remaining = hold.amount - hold.captured
+    if amount > remaining:
+        raise exceptions.CaptureExceedsHold(f"{show(remaining)} remains of the hold, {show(amount)} was asked for.")
 
 
 def check_reversible(original: Transaction) -> None:
@@ -175,10 +175,10 @@ def check_refundable(original: Transaction) -> None:
         raise exceptions.NotReversible
 
 
-def check_remaining(left: Decimal, amount: Decimal) -> None:
-    """That so much of a transaction was not given back yet."""
-    if not left:
+def check_remaining(remaining: Decimal, amount: Decimal) -> None:
+    """That ``remaining``, what was not given back yet of a transaction, is at least the amount."""
+    if not remaining:
         raise exceptions.AlreadyReversed
-    if amount > left:
-        told = f"{show(left)} remains to be given back, {show(amount)} was asked for."
-        raise exceptions.RefundExceedsRemaining(told)
+    if amount > remaining:
+        detail = f"{show(remaining)} remains to be given back, {show(amount)} was asked for."
+        raise exceptions.RefundExceedsRemaining(detail)

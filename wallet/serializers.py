@@ -13,7 +13,7 @@ from wallet.limits import NAMES, format_quantity
 from wallet.models import Hold, PaymentRequest, Tier, Wallet
 from wallet.money import AmountField
 
-# What the documentation says of fields that several answers have.
+# The documentation of fields that several answers have.
 CAPTURES = "The hold that this captured."
 GIVES_BACK = "The transaction that this gave back, or a part of it."
 QUANTITY = "Rupees, or for `daily_count` a whole number."
@@ -125,7 +125,7 @@ class BalanceSerializer(serializers.ModelSerializer):
 
 
 class BalanceAtSerializer(BalanceSerializer):
-    """A balance, now or then. Of the past nothing else is told: what was held, and by which limits, is not kept."""
+    """A balance, now or in the past. Other fields are null for the past, because their history is not stored."""
 
     status = serializers.ChoiceField(Wallet.Status.choices, allow_null=True)
     held = AmountField(source="held_now", allow_null=True)

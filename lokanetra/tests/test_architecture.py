@@ -71,7 +71,7 @@ COLUMNS = {"balance", "status", "amount", "held", "captured", "tier"}
 MONEY = {"Wallet", "Transaction", "Hold", "PaymentRequest", "Key"}
 # The usual names of such rows, where the module itself does not show what they are.
 USUAL_NAMES = {"wallet", "wallets", "payer", "payee", "receiver", "sender", "transaction", "transactions", "reversals"}
-USUAL_NAMES |= {"hold", "holds", "captures", "asked"}
+USUAL_NAMES |= {"hold", "holds", "captures", "payment_request"}
 WRITING_SQL = re.compile(
     r"(INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE)\W+"
     r"(wallet_wallet|transactions_transaction|wallet_hold|wallet_paymentrequest|wallet_key)\b",
@@ -268,7 +268,7 @@ def names_of_rows(tree: ast.AST) -> set[str]:
         "request.user.wallet.balance += 1",
         "row = Wallet.objects.get()\nrow.save()",
         "row = Wallet.objects.get()\nrow.balance = 0",
-        "asked.save()",
+        "payment_request.save()",
         "row = PaymentRequest.objects.get()\nrow.status = 'PAID'",
         "row = Hold.objects.get()\nrow.remarks, row.captured = '', 0",
         "for row in Transaction.objects.all():\n    row.delete()",
@@ -301,7 +301,7 @@ def test_money_is_written_by_the_ledger_and_empty_wallets_by_one_receiver():
     found = {name: written for name, tree in modules().items() if (written := writes(tree))}
     statements = {"UPDATE wallet_wallet", "INSERT INTO transactions_transaction", "INSERT INTO wallet_key"}
     assert statements | {"UPDATE wallet_hold"} == set(found.pop("wallet.books"))
-    assert {"payer.balance", "payer.held", "hold.captured", "hold.status", "asked.status"} <= set(
+    assert {"payer.balance", "payer.held", "hold.captured", "hold.status", "payment_request.status"} <= set(
         found.pop("wallet.ledger")
     )
     demo = set(found.pop("wallet.management.commands.demo_data"))  # it writes only what it created itself

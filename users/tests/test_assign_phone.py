@@ -213,7 +213,7 @@ def test_people_are_told_what_was_done_and_not_what_is_logged(product, tmp_path)
     books = product(*manage, "check_ledger")
     assert (books.stdout, books.stderr) == ("1 wallet agrees with the ledger.\n", "")
     assert (
-        "ERROR users.sms [-] the SMS gateway did not take a message"
+        "ERROR users.sms [-] the SMS gateway did not accept a message"
         in product(*manage, "send_test_sms", "9000000001").stderr
     )
 

@@ -497,7 +497,7 @@ def test_the_gateway_gets_the_text_with_the_code(gateway, caplog):
 
 def test_an_operator_sees_that_the_gateway_works(gateway, capsys):
     call_command("send_test_sms", "098888 88888")
-    assert capsys.readouterr().out == "The gateway took the message.\n"
+    assert capsys.readouterr().out == "The gateway accepted the message.\n"
     assert len(gateway.received) == 1
 
 
@@ -598,7 +598,7 @@ def test_more_messages_than_the_gateway_may_keep_waiting_are_refused_at_once(gat
     begun = time.monotonic()
     assert outcome(send()) == UNAVAILABLE
     assert time.monotonic() - begun < 1
-    assert f"has {sms.MAX_IN_FLIGHT} messages to take already" in caplog.text
+    assert f"{sms.MAX_IN_FLIGHT} messages to the SMS gateway are in flight already" in caplog.text
     for _ in taken:
         sms.in_flight.release()
     assert send().status_code == 201

@@ -54,7 +54,7 @@ def test_logins_go_when_they_have_ended(traces, asha, monkeypatch):
 
 def test_a_test_message_says_whether_the_gateway_took_it(settings):
     settings.OTP_SMS_URL = "json://127.0.0.1:9/{phone}"
-    with pytest.raises(CommandError, match="did not take"):
+    with pytest.raises(CommandError, match="did not accept"):
         call_command("send_test_sms", "9999999999")
     with pytest.raises(CommandError, match="no such phone number"):
         call_command("send_test_sms", "12345")

@@ -1,5 +1,5 @@
-"""Money in the console: to find and look at. What changes something is a page of its own, and an operation of money;
-tiers, which are no money, are edited."""
+"""Money in the console: to find and look at. Changes are actions with pages of their own, which call operations; only
+tiers are edited in forms."""
 
 from wallet.admin import checks, holds, people, requests, tiers, wallets
 

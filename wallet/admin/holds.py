@@ -1,4 +1,4 @@
-"""Holds in the console: who set what aside for whom; to capture and to void."""
+"""Holds in the console, with actions to capture and to void."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""One person on one page of the console: the account with its wallet, limits, holds, transactions and logins, and what
-may be done with them. To each what he may see."""
+"""One person on one page of the console: the account with its wallet, limits, holds, transactions and logins, and the
+actions on them, as far as the user may see and do them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,28 +23,28 @@ admin.site.unregister(UserProfile)
 
 @admin.register(UserProfile)
 class PersonAdmin(UserProfileAdmin):
-    """Above the form of the account stands what accounts must not know about."""
+    """The form of the account, below what `users` must not know about."""
 
     change_form_outer_before_template = "admin/person.html"
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         person = self.get_object(request, object_id)
-        told = self._told(request, person) if person and self.has_view_permission(request, person) else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
+        context = self._context(request, person) if person and self.has_view_permission(request, person) else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
 
-    def _told(self, request: HttpRequest, person: UserProfile) -> dict[str, Any]:
+    def _context(self, request: HttpRequest, person: UserProfile) -> dict[str, Any]:
         wallets: Any = self.admin_site.get_model_admin(Wallet)
         may_see = wallets.has_view_permission(request)
         wallet = Wallet.objects.for_staff().get(user=person)
-        deeds = wallets.get_actions_detail(request, wallet.pk) if may_see else []
+        actions = wallets.get_actions_detail(request, wallet.pk) if may_see else []
         return {
             "cards": [_account(person), *(_money(wallet) if may_see else [])],
-            "deeds": [_deed(wallet, deed) for deed in deeds] + self._fields(request, person),
+            "buttons": [_button(wallet, action) for action in actions] + self._field_buttons(request, person),
             "tables": list(_tables(request, wallet, may_see)),
         }
 
-    def _fields(self, request: HttpRequest, person: UserProfile) -> list[dict[str, str]]:
-        """Where the form changes what is most often asked for."""
+    def _field_buttons(self, request: HttpRequest, person: UserProfile) -> list[dict[str, str]]:
+        """Links to the fields of the form that are changed most often."""
         if not self.has_change_permission(request, person):
             return []
         active = ("Deactivate", "person_off") if person.is_active else ("Activate", "person_check")
@@ -52,9 +52,9 @@ class PersonAdmin(UserProfileAdmin):
         return [{"title": title, "icon": icon, "href": href} for href, (title, icon) in fields.items()]
 
 
-def _deed(wallet: Wallet, deed: Any) -> dict[str, str]:
-    page = reverse(f"admin:{deed.action_name}", args=[wallet.pk])
-    return {"title": deed.description, "icon": deed.icon, "href": f"{page}?{FROM_PERSON}"}
+def _button(wallet: Wallet, action: Any) -> dict[str, str]:
+    page = reverse(f"admin:{action.action_name}", args=[wallet.pk])
+    return {"title": action.description, "icon": action.icon, "href": f"{page}?{FROM_PERSON}"}
 
 
 # --- Cards ---------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _tables(request: HttpRequest, wallet: Wallet, may_see_wallet: bool) -> Itera
 
 def _limits(wallet: Wallet) -> dict[str, Any]:
     rows = [_limit(limit) for limit in limits.overview(wallet)["limits"]]
-    return {"title": "Limits", "headers": ["limit", "at most", "used", "left", "begins anew"], "rows": rows}
+    return {"title": "Limits", "headers": ["limit", "at most", "used", "left", "resets"], "rows": rows}
 
 
 def _limit(limit: Limit) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Requests for money in the console, to look at: who asks whom, and what came of it."""
+"""Requests for money in the console: read-only."""
 
 from django.contrib import admin
 from unfold.decorators import display
@@ -27,8 +27,8 @@ class PaymentRequestAdmin(ExpiringAdmin):
     shown_amount = money("amount")
 
     @display(description="requester")
-    def asked_by(self, asked: PaymentRequest) -> str:
-        return owner_link(asked.requester)
+    def asked_by(self, payment_request: PaymentRequest) -> str:
+        return owner_link(payment_request.requester)
 
     @display(
         description="status",
@@ -40,9 +40,11 @@ class PaymentRequestAdmin(ExpiringAdmin):
             "EXPIRED": "danger",
         },
     )
-    def shown_status(self, asked: PaymentRequest) -> str:
-        return asked.state
+    def shown_status(self, payment_request: PaymentRequest) -> str:
+        return payment_request.state
 
     @display(description="paid with transaction")
-    def paid_with(self, asked: PaymentRequest) -> str | None:
-        return link(asked.transaction, asked.transaction_id) if asked.transaction else None
+    def paid_with(self, payment_request: PaymentRequest) -> str | None:
+        return (
+            link(payment_request.transaction, payment_request.transaction_id) if payment_request.transaction else None
+        )

@@ -1,4 +1,4 @@
-"""Tiers in the console: superusers make them, and others look."""
+"""Tiers in the console: superusers edit them, others see them."""
 
 from decimal import Decimal
 from typing import Any
@@ -23,7 +23,7 @@ from wallet.limits import NAMES
 from wallet.models import Tier, Wallet
 from wallet.money import MoneyField, show
 
-# The limits as columns: a number of payments, and amounts as people read them.
+# The limits as columns: a number of payments, and formatted amounts.
 SHOWN = [name if name == "daily_count" else f"shown_{name}" for name in NAMES]
 
 
@@ -46,7 +46,7 @@ class TierAdmin(ConsoleAdmin):
     shown_monthly_in = money("monthly_in")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who may edit it sees amounts as they are filled in."""
+        """Editors see the form's fields, others formatted amounts."""
         if self.has_change_permission(request, obj):
             return super().get_fieldsets(request, obj)
         return [(None, {"fields": ("name", *SHOWN, "wallets"), "description": "Empty is no limit."})]
@@ -83,7 +83,7 @@ class TierAdmin(ConsoleAdmin):
             return HttpResponseRedirect(request.path)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Wallets do not lose their limits unseen."""
+        """Refused while wallets have the tier: they would lose their limits."""
         tier: Any = self.get_object(request, object_id)
         if tier and tier.count and self.has_delete_permission(request):
             return self._refused(request, tier, f"{how_many(tier.count, 'wallet')} {verb(tier.count, 'has', 'have')}")
@@ -93,14 +93,14 @@ class TierAdmin(ConsoleAdmin):
             return self._refused(request, tier, "a wallet has")
 
     def _refused(self, request: HttpRequest, tier: Tier, who: str) -> HttpResponse:
-        told = f"The tier {tier} cannot be deleted while {who} it: give them another first."
-        self.message_user(request, told, messages.ERROR)
+        text = f"The tier {tier} cannot be deleted while {who} it: give them another first."
+        self.message_user(request, text, messages.ERROR)
         return HttpResponseRedirect(reverse("admin:wallet_tier_change", args=[tier.pk]))
 
     def construct_change_message(self, request: HttpRequest, form: ModelForm, formsets: Any, add: bool = False) -> Any:
         changed = ["name", *NAMES] if add else form.changed_data
-        before = None if add else {name: _told(form.initial[name]) for name in changed}
-        return {"before": before, "after": {name: _told(form.cleaned_data[name]) for name in changed}}
+        before = None if add else {name: _log_value(form.initial[name]) for name in changed}
+        return {"before": before, "after": {name: _log_value(form.cleaned_data[name]) for name in changed}}
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         audit.record(user_id=current_account(request).pk, on=obj, what="tier", flag=ADDITION, **message)
@@ -111,13 +111,13 @@ class TierAdmin(ConsoleAdmin):
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         for tier in queryset:
-            before = {name: _told(getattr(tier, name)) for name in ("name", *NAMES)}
+            before = {name: _log_value(getattr(tier, name)) for name in ("name", *NAMES)}
             audit.record(
                 user_id=current_account(request).pk, on=tier, what="tier", flag=DELETION, before=before, after=None
             )
 
 
-def _told(value: Any) -> Any:
+def _log_value(value: Any) -> Any:
     """A field as the log keeps it."""
     if value is None:
         return "no limit"

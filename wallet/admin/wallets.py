@@ -1,4 +1,4 @@
-"""Wallets in the console, with what is set aside and asked for, their limits, and what is counted of them."""
+"""Wallets in the console, with their holds, requests, limits and counts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from wallet.money import rupees
 
 Service = Callable[..., Any]
 
-# The parameter of a deed by which it leads back to the page of a person.
+# The parameter that makes an action return to the page of the person.
 FROM_PERSON = "from_person"
 
 
@@ -93,8 +93,8 @@ class WalletAdmin(MoneyAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         wallet = self.get_object(request, object_id)
-        told = list(tables(wallet, request.user.has_perm)) if wallet else []
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "tables": told})
+        found = list(tables(wallet, request.user.has_perm)) if wallet else []
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "tables": found})
 
     @action(description="Credit", icon="add", permissions=["adjust"])
     def credit(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -123,7 +123,7 @@ class WalletAdmin(MoneyAdmin):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list:
         wallet = self.get_object(request, object_id)
         idle = "unfreeze" if wallet and not wallet.is_frozen else "freeze"
-        return [deed for deed in super().get_actions_detail(request, object_id) if deed.path != idle]
+        return [found for found in super().get_actions_detail(request, object_id) if found.path != idle]
 
     def _adjust(self, request: HttpRequest, object_id: str, title: str, service: Service) -> HttpResponse:
         def do(reason: str, **payment: Any) -> str:

@@ -94,7 +94,7 @@ def test_without_a_tier_the_limits_are_those_of_the_settings(console, boss, ravi
 def test_each_sees_what_he_has_the_right_to_see(console, staff, story, asha, right, cards, tables):
     page = console(staff, rights=["view_userprofile", right]).get(page_of(asha))
     assert (titles(page, "cards"), titles(page, "tables")) == (["Asha Verma", *cards], tables)
-    assert titles(page, "deeds") == []
+    assert titles(page, "buttons") == []
 
 
 def test_who_may_not_see_accounts_sees_nothing_of_a_person(console, staff, story, asha):
@@ -107,15 +107,15 @@ MONEY, STATE, ACCOUNT = ["Credit", "Debit"], ["Freeze", "Set tier"], ["Change ph
 
 
 @pytest.mark.parametrize(
-    ("group", "deeds"),
+    ("group", "buttons"),
     [("Support", []), ("Finance", MONEY), ("Operations", STATE + ACCOUNT), (None, MONEY + STATE + ACCOUNT)],
 )
-def test_each_is_offered_what_he_may_do_and_can_go_there(console, staff, boss, story, asha, group, deeds):
+def test_each_is_offered_what_he_may_do_and_can_go_there(console, staff, boss, story, asha, group, buttons):
     client = console(staff if group else boss, group)
     page = client.get(page_of(asha))
-    assert titles(page, "deeds") == deeds
-    for deed in page.context["deeds"]:
-        href = deed["href"]
+    assert titles(page, "buttons") == buttons
+    for button in page.context["buttons"]:
+        href = button["href"]
         assert f'href="{href}"' in page.content.decode()
         if href.startswith("#"):
             assert f'id="{href[1:]}"' in page.content.decode()
@@ -124,15 +124,15 @@ def test_each_is_offered_what_he_may_do_and_can_go_there(console, staff, boss, s
 
 
 def test_nobody_but_a_superuser_is_offered_to_change_an_account_with_rights(console, staff, boss):
-    assert titles(console(staff, "Operations").get(page_of(boss)), "deeds") == STATE
+    assert titles(console(staff, "Operations").get(page_of(boss)), "buttons") == STATE
 
 
 def test_a_deed_leads_back_to_the_person_and_the_idle_one_is_not_offered(console, boss, story, asha):
     client = console(boss)
-    (freeze,) = [deed for deed in client.get(page_of(asha)).context["deeds"] if deed["title"] == "Freeze"]
+    (freeze,) = [button for button in client.get(page_of(asha)).context["buttons"] if button["title"] == "Freeze"]
     assert fill_in(client, freeze["href"], reason="Stolen phone")["Location"] == page_of(asha)
     assert Wallet.objects.get(user=asha).is_frozen
-    assert titles(client.get(page_of(asha)), "deeds") == ["Credit", "Debit", "Unfreeze", "Set tier", *ACCOUNT]
+    assert titles(client.get(page_of(asha)), "buttons") == ["Credit", "Debit", "Unfreeze", "Set tier", *ACCOUNT]
 
 
 def test_the_phone_is_changed_and_the_account_deactivated_on_the_same_page(console, staff, story, asha):
@@ -141,7 +141,7 @@ def test_the_phone_is_changed_and_the_account_deactivated_on_the_same_page(conso
     assert client.post(page_of(asha), {**names, "phone_number": "97000 00001"}).status_code == 302
     card, *_ = client.get(page_of(asha)).context["cards"]
     assert (card["value"], card["note"]) == ("9700000001", "user_9999999999, deactivated")
-    assert titles(client.get(page_of(asha)), "deeds")[-1] == "Activate"
+    assert titles(client.get(page_of(asha)), "buttons")[-1] == "Activate"
 
 
 @pytest.mark.parametrize(

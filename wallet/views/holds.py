@@ -1,4 +1,4 @@
-"""`/wallet/holds/`: money that is set aside, for those who pay it and those who are paid."""
+"""`/wallet/holds/`: holds, for their payers and payees."""
 
 from typing import Any
 

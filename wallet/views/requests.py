@@ -1,4 +1,4 @@
-"""`/wallet/requests/`: money that is asked for, for those who ask and those who are asked."""
+"""`/wallet/requests/`: requests for money, for requesters and payers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Gives accounts their phone numbers, so that they can log in: to one, to a file of them, or asking."""
+"""Assigns phone numbers to accounts, so that they can log in: to one, to those of a file, or interactively."""
 
 import csv
 import io
@@ -74,21 +74,21 @@ class Command(BaseCommand):
 
     def _assign_file(self, path: Path, dry_run: bool) -> None:
         rows = _rows(path)
-        wanted, wrong = _read(rows)
+        wanted, errors = _read(rows)
         lines = {row[0]: line for line, row in rows if row}
         try:
-            changed = accounts.assign_phones(wanted, dry_run=dry_run or bool(wrong))
+            changed = accounts.assign_phones(wanted, dry_run=dry_run or bool(errors))
         except ValidationError as error:
-            wrong += [(lines[name], f"{name}: {' '.join(told)}") for name, told in error.message_dict.items()]
-        if wrong:
-            for line, why in sorted(wrong):
+            errors += [(lines[name], f"{name}: {' '.join(texts)}") for name, texts in error.message_dict.items()]
+        if errors:
+            for line, why in sorted(errors):
                 self.stderr.write(f"line {line}: {why}")
-            raise CommandError(f"{how_many(len(wrong), 'bad row')} in {path}: nothing was changed.")
+            raise CommandError(f"{how_many(len(errors), 'bad row')} in {path}: nothing was changed.")
         done = "would be changed" if dry_run else "changed"
         self.stdout.write(self.style.SUCCESS(f"{changed:,} of {how_many(len(wanted), 'account')} {done}."))
 
 
-Wrong = list[tuple[int, str]]
+Errors = list[tuple[int, str]]
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -111,27 +111,27 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     return [(line, row) for line, row in rows[1:] if row]
 
 
-def _read(rows: list[tuple[int, list[str]]]) -> tuple[dict[str, str], Wrong]:
-    """The E.164 number of each username, as far as they can be read, and what is wrong with the others."""
+def _read(rows: list[tuple[int, list[str]]]) -> tuple[dict[str, str], Errors]:
+    """The E.164 number of each username, for the rows that are valid, and the errors of the others."""
     wanted: dict[str, str] = {}
-    wrong: Wrong = []
-    times = Counter(cell for _, row in rows for cell in row[:1])
+    errors: Errors = []
+    counts = Counter(cell for _, row in rows for cell in row[:1])
     owners: dict[str, int] = {}
     for line, row in tqdm(rows, unit="row", disable=None):
         try:
-            username, phone = _cells(row, times)
+            username, phone = _cells(row, counts)
             first = owners.setdefault(phone, line)
             if first != line:
                 raise ValidationError(f"this phone number is in line {first} already")
             wanted[username] = phone
         except ValidationError as error:
-            wrong.append((line, f"{','.join(row)}: {' '.join(error.messages)}"))
-    return wanted, wrong
+            errors.append((line, f"{','.join(row)}: {' '.join(error.messages)}"))
+    return wanted, errors
 
 
-def _cells(row: list[str], times: Counter[str]) -> tuple[str, str]:
+def _cells(row: list[str], counts: Counter[str]) -> tuple[str, str]:
     if len(row) != len(HEADER) or not all(row):
         raise ValidationError("a row has a username and a phone number")
-    if times[row[0]] > 1:
+    if counts[row[0]] > 1:
         raise ValidationError("this username is there more than once")
     return row[0], phones.parse(row[1])

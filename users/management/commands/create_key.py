@@ -1,4 +1,4 @@
-"""Makes a key for a machine, and its service account if there is none."""
+"""Creates a key for a machine, and its service account if there is none."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from users import keys
 
 class Command(BaseCommand):
     help = (
-        "Make an API key of a service account, and the account if there is none. The key is written to standard output "
-        "this once, and cannot be shown again; all else goes to standard error."
+        "Create an API key of a service account, and the account if there is none. The key is written to standard "
+        "output, only now: it cannot be shown again. All else goes to standard error."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("account", help="the username of the service account")
         parser.add_argument("--name", required=True, help="what the key is for, such as the machine that has it")
-        parser.add_argument("--days", type=int, default=365, help="how long it is good for (365)")
+        parser.add_argument("--days", type=int, default=365, help="how long it is valid (365)")
         parser.add_argument(
             "--permission",
             action="append",
@@ -27,7 +27,11 @@ class Command(BaseCommand):
             help="a right to give to the account, such as wallet.adjust_wallet; repeatable",
         )
         parser.add_argument(
-            "--network", action="append", default=[], metavar="CIDR", help="from where alone it works; repeatable"
+            "--network",
+            action="append",
+            default=[],
+            metavar="CIDR",
+            help="accept it from this network only; repeatable",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,6 +45,6 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         self.stderr.write(
-            f"A key of {account.username}, good until {key.expires_at:%Y-%m-%d}. Keep it: it is shown once."
+            f"A key of {account.username}, valid until {key.expires_at:%Y-%m-%d}. Keep it: it is shown once."
         )
         self.stdout.write(text)

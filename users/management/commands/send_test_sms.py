@@ -21,5 +21,5 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"{options['phone']!r}: {' '.join(error.messages)}") from None
         except SMSUnavailable:
-            raise CommandError("The gateway did not take the message. Look at OTP_SMS_URL and the log above.") from None
-        self.stdout.write("The gateway took the message.")
+            raise CommandError("The gateway did not accept the message. See OTP_SMS_URL and the log above.") from None
+        self.stdout.write("The gateway accepted the message.")

@@ -1,8 +1,8 @@
-"""Proves the books: balances, what is held and what is counted are what the ledger says, the ledger of every wallet is
-one unbroken chain in the order of its times, no hold and no refund exceeds what it is of, requests are paid by what
-they ask for, and every key has its operation. What exactly is in `proofs.py`.
+"""Proves the books: balances, what is held and what is counted agree with the ledger, the ledger of every wallet is one
+unbroken chain in the order of its times, no capture exceeds its hold and no refund its transaction, requests are paid
+by transfers of their amount, and every key has its operation. The queries are in `proofs.py`.
 
-Reads one snapshot of the database, so payments go on meanwhile and do not disturb it.
+Reads one snapshot of the database, so payments go on meanwhile.
 """
 
 import json
@@ -29,16 +29,16 @@ from wallet.models import Hold, LedgerCheck, PaymentRequest, Wallet
 from wallet.money import show
 from wallet.proofs import Found
 
-# Wallets that one query looks at: few enough for a moving progress bar, many enough to read indexes in long ranges.
+# Wallets per query: few enough for a moving progress bar, many enough to read indexes in long ranges.
 BATCH = 2_000
-# Holds, transactions or requests that one query looks at, of which it reads those that were captured, given back, paid.
+# Ids of holds, transactions or requests per query, which reads those that were captured, given back or paid.
 LINKS = 100_000
 END = 2**63 - 1
 
 
 @dataclass
 class Report:
-    """What was looked at, and all that disagrees. Amounts are rupees, as strings."""
+    """What was checked, and all that disagrees. Amounts are rupees, as strings."""
 
     wallets: int = 0
     disagreements: Found = field(default_factory=list)
@@ -57,16 +57,16 @@ class Report:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        said = [proof.describe(row) for proof, name in PROOFS for row in getattr(self, name)]
-        said += [f"user {username} has no wallet" for username in self.users_without_wallet]
+        found = [proof.describe(row) for proof, name in PROOFS for row in getattr(self, name)]
+        found += [f"user {username} has no wallet" for username in self.users_without_wallet]
         if self.credits_minus_debits != self.sum_of_balances:
-            said.append(
+            found.append(
                 f"credits minus debits are {self.credits_minus_debits}, the balances sum to {self.sum_of_balances}"
             )
-        return said
+        return found
 
 
-# What is looked for, and what the report calls what is found.
+# Each proof, and the field of the report for what it finds.
 PROOFS = [
     (proofs.BOOKS, "disagreements"),
     (proofs.HELD, "set_aside"),
@@ -79,9 +79,9 @@ PROOFS = [
 
 
 def check(*, wallet: int | None = None, since: datetime | None = None, progress: bool = False) -> Report:
-    """Compare the wallets (one, or all) with the ledger, in one snapshot, of a replica where there is one.
+    """Compare the wallets (one, or all) with the ledger, in one snapshot, of a replica if there is one.
 
-    With `since`, of the ledger's rows those from that time on; what is held and counted is always that of now.
+    With `since`, only ledger rows from that time on are read; what is held and counted is always checked as it is now.
     """
     return Reader()(lambda: _checked(wallet, since, progress))
 
@@ -102,7 +102,7 @@ def _checked(wallet: int | None, since: datetime | None, progress: bool) -> Repo
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """A read-only view of one moment, which blocks nobody: Django's own transactions queue as writers on SQLite."""
+    """A read-only transaction, which blocks nobody: Django's own transactions queue as writers on SQLite."""
     if connection.in_atomic_block:
         yield
         return
@@ -127,7 +127,7 @@ def _wallets(wallet: int | None, progress: bool) -> Iterator[tuple[int, int]]:
 
 
 def _ranges(model: type[Model], size: int, *, beyond: bool = False) -> Iterator[tuple[int, int]]:
-    """All ids of a table, in ranges, and those beyond, for what points at rows that are gone."""
+    """All ids of a table, in ranges; with `beyond` larger ones too, to find references to rows that are gone."""
     end = _end_of(model)
     for first in range(1, end + 1, size):
         yield first, min(first + size - 1, end)
@@ -150,7 +150,7 @@ def _check_wallets(report: Report, first: int, last: int, since: datetime | None
 
 
 def _check_one(report: Report, wallet: int) -> None:
-    """What belongs to a wallet: holds, refunds, requests and the keys of its user."""
+    """The holds, refunds and requests of a wallet, and the keys of its user."""
     this = {"first": wallet, "last": wallet}
     report.holds = proofs.CAPTURED.find(this, scope=proofs.HOLDS_OF_WALLETS)
     report.given_back = proofs.GIVEN_BACK.find(this, scope=proofs.ORIGINALS_OF_WALLETS)
@@ -159,7 +159,7 @@ def _check_one(report: Report, wallet: int) -> None:
 
 
 def _check_since(report: Report, since: datetime) -> None:
-    """What the new rows belong to, the older parts of it too."""
+    """The holds, refunds and requests of new rows, with their older rows."""
     values = {"since": proofs.moment(since)}
     report.holds = proofs.CAPTURED.find(values, scope=proofs.HOLDS_SINCE)
     report.given_back = proofs.GIVEN_BACK.find(values, scope=proofs.ORIGINALS_SINCE)
@@ -186,7 +186,7 @@ def _sum(rows: Any, name: str) -> Decimal:
 
 
 def save_result(report: Report) -> None:
-    """For the front page of the console, and so that a night is checked once."""
+    """Store the result, for the front page of the console and so that the worker checks once a night."""
     found = LedgerCheck(ended_at=timezone.now(), wallets=report.wallets, complaints=len(report.complaints()))
     found.save()
 
@@ -214,7 +214,7 @@ class Command(BaseCommand):
             raise CommandError("The books do not agree:\n" + "\n".join(report.complaints()))
 
     def _save_result(self, report: Report) -> None:
-        """If it can be: a copy that is only read can be checked too."""
+        """If possible: a read-only copy of the database can be checked too."""
         try:
             save_result(report)
         except DatabaseError as fault:
@@ -222,5 +222,5 @@ class Command(BaseCommand):
 
 
 def moment(text: str) -> datetime:
-    """Where a date, or a time, begins. Raises ValueError."""
+    """The start of a date, or a time. Raises ValueError."""
     return days.parse_span(text)[0]

@@ -1,6 +1,6 @@
-"""People and payments to look at: made up, but such that every rule holds and the books agree.
+"""Made-up people and payments to look at. They obey all rules, and the books agree.
 
-The only writer of wallets and ledger besides `ledger.py`, and of none that were there before.
+The only writer of wallets and ledger besides `ledger.py`, and only of wallets that it creates.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ LAST_NAMES = """
     Agarwal Banerjee Bhat Chopra Das Desai Fernandes Ghosh Gupta Iyer Jain Joshi Kapoor Khan Kulkarni Kumar Mehta Menon
     Mishra Nair Patel Pillai Rao Reddy Sethi Shah Sharma Singh Thomas Varma
 """.split()  # noqa: SIM905
-# What it was for, and from how much to how much, in rupees.
+# Remarks, and the least and most amount in rupees.
 PURPOSES = {
     CREDIT: [("Salary", 18_000, 90_000), ("Cash at the counter", 200, 5_000), ("From my bank", 500, 9_000)],
     DEBIT: [("Rent", 6_000, 25_000), ("Groceries", 80, 2_500), ("Electricity", 300, 3_000), ("Bus", 10, 60)],
@@ -62,18 +62,18 @@ class Command(BaseCommand):
             raise CommandError("It takes at least two people and one day.")
         seed = options["seed"] if options["seed"] is not None else randrange(10**6)  # noqa: S311
         with atomic():
-            people = Town(Random(seed), options["users"], options["days"])  # noqa: S311
-            people.live(options["transactions"])
-        volumes.delete_since(days.day_of(people.start))
+            demo = Demo(Random(seed), options["users"], options["days"])  # noqa: S311
+            demo.write(options["transactions"])
+        volumes.delete_since(days.day_of(demo.start))
         for day in volumes.unsummed_days():
             volumes.close(day)
-        phone = phones.show(str(people.wallets[0].user.phone_number))
+        phone = phones.show(str(demo.wallets[0].user.phone_number))
         made = f"{options['users']:,} people and {how_many(options['transactions'], 'transaction')} (seed {seed})"
         self.stdout.write(self.style.SUCCESS(f"Made {made}. Log in as one of them with {phone}."))
 
 
-class Town:
-    """People who pay each other. What they hold is counted here, in paise, as the ledger is written."""
+class Demo:
+    """People who pay each other. Their balances are computed here, in paise, while the ledger is written."""
 
     def __init__(self, random: Random, people: int, span: int) -> None:
         self.random, self.days = random, span
@@ -86,8 +86,8 @@ class Town:
         self.wallets = Wallet.objects.bulk_create([Wallet(user=user) for user in users], BATCH)
         self.balances = [0] * people
 
-    def live(self, count: int) -> None:
-        """Write so many transactions, in the order of their times, and then what everybody holds."""
+    def write(self, count: int) -> None:
+        """Write so many transactions, in the order of their times, and then the balances."""
         with tqdm(total=count, unit="transaction", disable=None) as bar:
             rows: list[Transaction] = []
             for number, moment in enumerate(self._moments(count)):
@@ -98,7 +98,7 @@ class Town:
                     rows = []
         for wallet, paise in zip(self.wallets, self.balances, strict=True):
             wallet.balance, wallet.created_at = from_paise(paise), self.start
-        self._set_aside()
+        self._open_holds()
         Wallet.objects.bulk_update(self.wallets, ["balance", "created_at", "held", *COUNTED], batch_size=500)
 
     # --- People ------------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ class Town:
         numbers = set(UserProfile.objects.values_list("phone_number", flat=True))
         for _ in range(count):
             first, last = self.random.choice(FIRST_NAMES), self.random.choice(LAST_NAMES)
-            username = self._fresh(usernames, f"{first}.{last}".lower() + "{}", 10**5)
+            username = self._unique(usernames, f"{first}.{last}".lower() + "{}", 10**5)
             yield UserProfile(
                 username=username,
-                phone_number=self._fresh(numbers, "+919{:09}", 10**9),
+                phone_number=self._unique(numbers, "+919{:09}", 10**9),
                 first_name=first,
                 last_name=last,
                 email=f"{username}@example.com",
@@ -119,14 +119,14 @@ class Town:
                 date_joined=self.start,
             )
 
-    def _fresh(self, taken: set, form: str, end: int) -> str:
+    def _unique(self, taken: set, form: str, end: int) -> str:
         while (found := form.format(self.random.randrange(end))) in taken:
             pass
         taken.add(found)
         return found
 
-    def _set_aside(self) -> None:
-        """Some of what a few people have, for others, who did not ask for it yet."""
+    def _open_holds(self) -> None:
+        """For a part of what a few people have."""
         rows = []
         for payer in range(0, len(self.wallets), ONE_HOLD_IN):
             remarks, paise = self._purpose(TRANSFER)
@@ -162,7 +162,7 @@ class Town:
         )
 
     def _transaction(self, number: int, moment: datetime) -> Transaction:
-        """Everybody is paid first; then they spend what they have."""
+        """Everybody is paid first; then they spend it."""
         payer = number if number < len(self.balances) else self.random.randrange(len(self.balances))
         kind = CREDIT if number < len(self.balances) else self.random.choices((CREDIT, DEBIT, TRANSFER), (2, 3, 5))[0]
         receiver = (payer + self.random.randrange(1, len(self.balances))) % len(self.balances)
@@ -196,7 +196,7 @@ class Town:
         return row
 
     def _count(self, row: Transaction) -> None:
-        """As the ledger does it, of this month."""
+        """For the limits of this month, as the ledger does."""
         day = days.day_of(row.timestamp)
         for wallet in (row.sender, row.receiver):
             if wallet and days.month_of(day) == days.month_of(self.today):

@@ -1,4 +1,4 @@
-"""Closes holds that are over. That they are is true without it: it tidies their rows and their payers'."""
+"""Closes expired holds. They are expired without it: it updates their rows and their payers'."""
 
 from typing import Any
 
@@ -14,8 +14,7 @@ from wallet.models import Hold
 
 
 def expire(*, progress: bool = False) -> int:
-    """Close the holds that are over, those first that have been for longest: how many. Whose wallet is busy, waits for
-    the next time.
+    """Close the expired holds, the oldest first. Returns how many. Those of a busy wallet wait for the next run.
 
     Raises ServerBusy when the database is away.
     """
@@ -23,10 +22,10 @@ def expire(*, progress: bool = False) -> int:
     found = list(due.order_by("oldest").values_list("payer", "number"))
     # None: a bar on a terminal only.
     bar = tqdm(found, unit="wallet", disable=None if progress else True)
-    return sum(number for payer, number in bar if _expired(payer))
+    return sum(number for payer, number in bar if _expire(payer))
 
 
-def _expired(payer: int) -> bool:
+def _expire(payer: int) -> bool:
     try:
         holds.expire(wallet_id=payer)
     except ServerBusy as fault:
@@ -37,7 +36,7 @@ def _expired(payer: int) -> bool:
 
 
 class Command(BaseCommand):
-    help = "Close the holds that are over, wallet by wallet, those first that have been over for longest."
+    help = "Close the expired holds, wallet by wallet, the oldest first."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(self.style.SUCCESS(f"{how_many(expire(progress=True), 'hold')} closed."))

@@ -1,4 +1,4 @@
-"""Closes requests for money that are over. That they are is true without it: it tidies their rows and tells of it."""
+"""Closes expired requests for money. They are expired without it: it updates their rows and records the events."""
 
 from typing import Any
 
@@ -9,8 +9,7 @@ from wallet import requests
 
 
 def expire() -> int:
-    """Close the requests that are over, those first that have been for longest: how many. What somebody is at just now
-    waits for the next time."""
+    """Close the expired requests, the oldest first. Returns how many. Locked ones wait for the next run."""
     closed = 0
     while count := requests.expire():
         closed += count
@@ -18,7 +17,7 @@ def expire() -> int:
 
 
 class Command(BaseCommand):
-    help = "Close the requests for money that are over."
+    help = "Close the expired requests for money."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(self.style.SUCCESS(f"{how_many(expire(), 'request')} closed."))
