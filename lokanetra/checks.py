@@ -22,13 +22,13 @@ def otp_delivery(**kwargs: Any) -> list[CheckMessage]:
     if settings.OTP_SMS_URL and "{phone}" not in settings.OTP_SMS_URL:
         hint = "Write {phone} where the number goes, such as json://host/path/{phone}."
         found.append(Error("OTP_SMS_URL has no {phone} in it.", hint=hint, id="lokanetra.E003"))
-    if not _carries_the_code(settings.OTP_SMS_TEXT):
+    if not _contains_code(settings.OTP_SMS_TEXT):
         hint = "Write {code} where the code goes, {minutes} where its lifetime goes, and no other braces."
-        found.append(Error("OTP_SMS_TEXT brings nobody a code.", hint=hint, id="lokanetra.E004"))
+        found.append(Error("OTP_SMS_TEXT does not contain the code.", hint=hint, id="lokanetra.E004"))
     return found
 
 
-def _carries_the_code(text: str) -> bool:
+def _contains_code(text: str) -> bool:
     try:
         return "123456" in text.format(code="123456", minutes=5)
     except (LookupError, ValueError, AttributeError):
@@ -48,7 +48,7 @@ def regions(**kwargs: Any) -> list[CheckMessage]:
 def self_credit(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or not settings.WALLET_SELF_CREDIT:
         return []
-    hint = "Unset WALLET_SELF_CREDIT: with it anybody prints money."
+    hint = "Unset WALLET_SELF_CREDIT: with it anybody can create money."
     return [Warning("Users may credit themselves: WALLET_SELF_CREDIT is on.", hint=hint, id="lokanetra.W001")]
 
 
@@ -88,7 +88,7 @@ def rate_limit_alone(**kwargs: Any) -> list[CheckMessage]:
     if settings.API_RATE_LIMIT is None or "redis" in settings.CACHES["default"]["BACKEND"]:
         return []
     hint = "Set REDIS_URL, so that all processes count together."
-    return [Info("Each process counts towards API_RATE_LIMIT alone.", hint=hint, id="lokanetra.I002")]
+    return [Info("Each process counts API_RATE_LIMIT separately.", hint=hint, id="lokanetra.I002")]
 
 
 @register(deploy=True)

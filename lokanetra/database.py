@@ -31,7 +31,7 @@ def is_away(fault: BaseException) -> bool:
     name = getattr(fault.__cause__, "sqlite_errorname", None)
     if name is not None:
         return name.startswith(SQLITE_AWAY)
-    return isinstance(fault, (OperationalError, InterfaceError)) or _is_of_session(fault)
+    return isinstance(fault, (OperationalError, InterfaceError)) or _is_session_fault(fault)
 
 
 def renew_connection(fault: BaseException) -> bool:
@@ -40,7 +40,7 @@ def renew_connection(fault: BaseException) -> bool:
 
     A connection that timed out, or could not be opened in time, does not count: the next would take as long.
     """
-    if connection.in_atomic_block or not (_is_lost(fault) or _is_of_session(fault)):
+    if connection.in_atomic_block or not (_is_lost(fault) or _is_session_fault(fault)):
         return False
     connection.close()
     return True
@@ -54,6 +54,6 @@ def _is_lost(fault: BaseException) -> bool:
     return cause.sqlstate is None or cause.sqlstate.startswith("08") or cause.sqlstate in SERVER_ENDS
 
 
-def _is_of_session(fault: BaseException) -> bool:
+def _is_session_fault(fault: BaseException) -> bool:
     code = sqlstate(fault)
     return code in (READ_ONLY, STATEMENT_GONE) or (code == PLAN_STALE and "cached plan" in str(fault))

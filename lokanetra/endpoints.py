@@ -116,15 +116,15 @@ class Contract:
     @cached_property
     def parameters(self) -> frozenset[str]:
         """The query parameters that a call accepts."""
-        asked = [*self._query.fields, *(["format"] if self.files else [])]
-        return frozenset((*asked, *getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
+        own = [*self._query.fields, *(["format"] if self.files else [])]
+        return frozenset((*own, *getattr(self.filters, "base_filters", ()), *getattr(self.pages, "parameters", ())))
 
     def read(self, request: Request) -> dict[str, Any]:
         """The keyword arguments of the handler."""
         parameters = request.query_params if request.META.get("QUERY_STRING") else NO_PARAMETERS
         if self.parameters and parameters:
             refuse_parameters(parameters, self.parameters | self.ignored_parameters)
-        arguments = self._body(request) if request.method in ("POST", "PATCH") else self._asked(parameters)
+        arguments = self._body(request) if request.method in ("POST", "PATCH") else self._query_arguments(parameters)
         if self.money:
             arguments["key"] = idempotency_key(request)
         if self.account_checked_in_service:
@@ -150,12 +150,12 @@ class Contract:
         refuse_unknown(given, serializer.fields)
         return serializer.run_validation(given)
 
-    def _asked(self, parameters: QueryDict) -> dict[str, Any]:
+    def _query_arguments(self, parameters: QueryDict) -> dict[str, Any]:
         if self.query is None or not (parameters or self._validates_empty):
             return {}
         self._file(parameters)
-        asked = self._query.fields.keys() & parameters.keys()
-        return self._query.run_validation({name: parameters[name] for name in asked})
+        names = self._query.fields.keys() & parameters.keys()
+        return self._query.run_validation({name: parameters[name] for name in names})
 
     def _file(self, parameters: QueryDict) -> File | None:
         """The file that the caller wants; None for JSON. Raises ValidationError."""

@@ -129,18 +129,18 @@ class Figures:
     """A thread queries them repeatedly while somebody scrapes."""
 
     def __init__(self) -> None:
-        self.starting, self.asked = Lock(), Event()
+        self.starting, self.updated = Lock(), Event()
         self.is_running = False
         # Returns them by name; set by the app that has the queries. Raises database errors.
         self.query: Callable[[], dict[str, float]] = dict
         self.values: dict[str, float] = {}
-        self.asked_at = self.scraped_at = float("-inf")
+        self.updated_at = self.scraped_at = float("-inf")
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         self.scraped_at = time.monotonic()
         self._start()
-        self.asked.wait(1.0)
-        is_up = time.monotonic() - self.asked_at < COUNTS_FOR
+        self.updated.wait(1.0)
+        is_up = time.monotonic() - self.updated_at < COUNTS_FOR
         yield GaugeMetricFamily("lokanetra_database_up", "Whether the database answered just now.", float(is_up))
         for name, help in FIGURES.items():
             if is_up and name in self.values:
@@ -155,17 +155,17 @@ class Figures:
     def _keep_querying(self) -> None:
         while time.monotonic() - self.scraped_at < SCRAPED:
             self._update()
-            self.asked.set()
+            self.updated.set()
             time.sleep(EVERY)
         with self.starting:
             self.is_running = False
-        self.asked.clear()
+        self.updated.clear()
         connection.close()
 
     def _update(self) -> None:
         try:
             connection.close_if_unusable_or_obsolete()
-            self.values, self.asked_at = self.query(), time.monotonic()
+            self.values, self.updated_at = self.query(), time.monotonic()
         except Error:
             connection.close()
         except Exception:

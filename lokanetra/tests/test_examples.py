@@ -123,13 +123,13 @@ def front(live: Live, faults: list[str]) -> Iterator[tuple[str, list[str]]]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             keys.append(self.headers["Idempotency-Key"])
             fault = next(left, "none")
-            status, content = (int(fault), b"{}") if fault.isdigit() else self.passed_on(body)
+            status, content = (int(fault), b"{}") if fault.isdigit() else self.forward(body)
             if fault == "hangs":
                 time.sleep(1.5)
             elif fault != "breaks":
                 self.answer(status, content)
 
-        def passed_on(self, body: bytes) -> tuple[int, bytes]:
+        def forward(self, body: bytes) -> tuple[int, bytes]:
             return sent(live.port, self.path, dict(self.headers), body)
 
         def answer(self, status: int, content: bytes) -> None:
@@ -168,7 +168,7 @@ class Shop:
     def answer(self, headers: dict[str, str], body: bytes) -> int:
         return sent(self.port, "/events", headers, body)[0]
 
-    def took(self) -> list[Any]:
+    def accepted(self) -> list[Any]:
         """The events that it accepted."""
         return [json.loads(line) for line in self.output.read_text(encoding="utf-8").splitlines()]
 
@@ -205,8 +205,8 @@ def test_it_accepts_what_is_signed_intact_and_recent(open_shop):
     other = signed(signatures.new_secret())["webhook-signature"]
     several = signed() | {"webhook-signature": f"{other} v1a,abc {signed()['webhook-signature']}"}
     assert [shop.answer(headers, BODY) for headers in (signed(), several, signed(age=290))] == [204] * 3
-    wait_for(lambda: bool(shop.took()))
-    assert shop.took() == [json.loads(BODY)]  # once, because it is one event
+    wait_for(lambda: bool(shop.accepted()))
+    assert shop.accepted() == [json.loads(BODY)]  # once, because it is one event
 
 
 def test_it_refuses_everything_else(open_shop):
@@ -228,7 +228,7 @@ def test_it_refuses_everything_else(open_shop):
     assert {name: shop.answer(headers, BODY) for name, headers in wrong.items()} == dict.fromkeys(wrong, 401)
     assert shop.answer(good, BODY.replace(b"7", b"8")) == 401
     assert shop.answer(good, json.dumps(json.loads(BODY)).encode()) == 401  # the same, but not as it came
-    assert shop.took() == []
+    assert shop.accepted() == []
 
 
 def test_an_aborted_request_affects_no_other(open_shop):
@@ -299,12 +299,12 @@ def test_a_credit_by_key_reaches_the_shop_once(live, worker, backend, open_shop,
     payment = [f"pay_sent_{language}", PHONES[language], "99.00"]
     receipt, _ = (json.loads(backend.credit(*payment).stdout) for _ in range(2))
     worker.run(sys.executable, "manage.py", "work", "--once")
-    wait_for(lambda: bool(shop.took()))
-    (event,) = shop.took()
+    wait_for(lambda: bool(shop.accepted()))
+    (event,) = shop.accepted()
     found = event["type"], event["data"]["id"], event["data"]["remarks"]
     assert found == ("transaction.created", receipt["transaction_id"], f"Payment pay_sent_{language}")
     assert json.loads(worker.shell(COMMON + SENT_AGAIN.format(webhook=webhook))) == [["DELIVERED", 1, 204]]
-    assert shop.took() == [event]
+    assert shop.accepted() == [event]
 
 
 class Delivered(NamedTuple):
@@ -328,8 +328,8 @@ def delivered(worker: Live) -> Delivered:
 def test_the_old_and_the_new_secret_are_both_accepted(delivered, open_shop):
     shops = [open_shop(secret) for secret in (delivered.old, delivered.new, signatures.new_secret())]
     assert [shop.answer(delivered.headers, delivered.body) for shop in shops] == [204, 204, 401]
-    wait_for(lambda: bool(shops[0].took()))
-    assert shops[0].took()[0]["data"]["remarks"] == "चाय ☕"
+    wait_for(lambda: bool(shops[0].accepted()))
+    assert shops[0].accepted()[0]["data"]["remarks"] == "चाय ☕"
 
 
 PACKAGE = "standardwebhooks@1.0.0"
