@@ -15,7 +15,7 @@ from users.models import Counter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
-LONGEST_KEY = 128
+MAX_KEY_LENGTH = 128
 DECREMENT = """
     UPDATE users_counter SET count = count - 1 WHERE name = %s AND key = %s AND window_start = %s AND count > 0
     RETURNING count
@@ -24,10 +24,10 @@ DECREMENT = """
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `most` times in each fixed window of time, for each key."""
+    """At most `maximum` times in each fixed window of time, for each key."""
 
     name: str
-    most: int
+    maximum: int
     window: timedelta
 
     def window_start(self, now: datetime) -> datetime:
@@ -49,7 +49,7 @@ def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
     for limit, key in wanted:
         hit = _hit(limit, key, now)
         hits.append(hit)
-        if _count(hit) > limit.most:
+        if _count(hit) > limit.maximum:
             restore(hits)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
     return hits
@@ -87,7 +87,7 @@ def end_cooldown(key: str) -> None:
 
 
 def _hit(limit: Limit, key: str, now: datetime) -> Hit:
-    if len(key) > LONGEST_KEY:
+    if len(key) > MAX_KEY_LENGTH:
         key = hashlib.sha256(key.encode()).hexdigest()
     return Hit(limit.name, key, limit.window_start(now))
 
