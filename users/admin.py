@@ -200,7 +200,7 @@ class NewKeyForm(ModelForm):
         help_text="The username of a service account, which is made if there is none. Its page gives it rights.",
     )
     days = IntegerField(
-        min_value=keys.LEAST_DAYS, max_value=keys.MOST_DAYS, initial=365, widget=UnfoldAdminIntegerFieldWidget
+        min_value=keys.MIN_DAYS, max_value=keys.MAX_DAYS, initial=365, widget=UnfoldAdminIntegerFieldWidget
     )
 
     class Meta:

@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 MARK = "lk_"
 # Ours have about 60 characters.
-LONGEST_KEY = 128
+MAX_KEY_LENGTH = 128
 # How exact `last_used_at` is: a busy key is not updated with each request.
 LAST_USED_PRECISION = timedelta(minutes=1)
-LEAST_DAYS, MOST_DAYS = 1, 3650
+MIN_DAYS, MAX_DAYS = 1, 3650
 
 ACTIVE_KEY = Prepared(
     lambda: ApiKey.objects.select_related("account").filter(
@@ -76,7 +76,7 @@ def account_of(text: str, request: Request) -> UserProfile:
 
 def _find(text: str) -> ApiKey | None:
     parts = text.split("_", 2)
-    if len(text) > LONGEST_KEY or len(parts) != 3 or not text.isascii() or "\0" in text:
+    if len(text) > MAX_KEY_LENGTH or len(parts) != 3 or not text.isascii() or "\0" in text:
         return None
     found = ACTIVE_KEY(prefix=parts[1])
     return found[0] if found and hmac.compare_digest(found[0].hash, _hash(parts[2])) else None
@@ -153,8 +153,8 @@ def create(
         raise PermissionDenied
     if not account.is_service or account.is_superuser:
         raise ValidationError({"account": "Only service accounts have keys."})
-    if not LEAST_DAYS <= days <= MOST_DAYS:
-        raise ValidationError({"days": f"A key is valid for {LEAST_DAYS} to {MOST_DAYS} days."})
+    if not MIN_DAYS <= days <= MAX_DAYS:
+        raise ValidationError({"days": f"A key is valid for {MIN_DAYS} to {MAX_DAYS} days."})
     prefix, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), timezone.now()
     key = ApiKey(
         account=account,

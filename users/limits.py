@@ -16,7 +16,7 @@ from users.models import Counter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
-LONGEST_KEY = 128
+MAX_KEY_LENGTH = 128
 COUNTED = "SELECT count FROM users_counter WHERE name = %s AND key = %s AND window_start = %s"
 ONE_MORE = "count = users_counter.count + 1"
 ONE_LESS = "count = users_counter.count - 1 WHERE users_counter.count > 0"
@@ -25,10 +25,10 @@ UNLESS_CLOSED = "count = excluded.count WHERE users_counter.count <= %s"
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `most` times in each fixed window of time, for each key."""
+    """At most `maximum` times in each fixed window of time, for each key."""
 
     name: str
-    most: int
+    maximum: int
     window: timedelta
 
     def window_start(self, now: datetime) -> datetime:
@@ -51,7 +51,7 @@ def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
     hits = [_hit(limit, key, now) for limit, key in wanted]
     counts = _upsert(ONE_MORE, hits, 1)
     for (limit, _), hit in zip(wanted, hits, strict=True):
-        if counts[hit.name, hit.key] > limit.most:
+        if counts[hit.name, hit.key] > limit.maximum:
             restore(hits)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
     return hits
@@ -85,7 +85,7 @@ def end_cooldown(key: str) -> None:
 
 
 def _hit(limit: Limit, key: str, now: datetime) -> Hit:
-    if len(key) > LONGEST_KEY:
+    if len(key) > MAX_KEY_LENGTH:
         key = hashlib.sha256(key.encode()).hexdigest()
     return Hit(limit.name, key, limit.window_start(now))
 

@@ -34,7 +34,7 @@ LIFETIME = timedelta(minutes=5)
 # Five typing mistakes are forgiven; a guesser gets five in a million.
 MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
-LONGEST_COOLDOWN = timedelta(minutes=5)
+MAX_COOLDOWN = timedelta(minutes=5)
 
 # The binding of a code that was requested while no account had the number.
 NOBODY = "nobody"
@@ -223,10 +223,10 @@ def _budget(phone_number: str) -> list[tuple[Limit, str]]:
     if not settings.OTP_SENDS_PER_DAY:
         return []
     budget = Limit("otp_send_day", settings.OTP_SENDS_PER_DAY, DAY)
-    if limits.hits(budget, "all") >= budget.most:
-        logger.error("the day's budget of %s messages is spent", budget.most)
+    if limits.hits(budget, "all") >= budget.maximum:
+        logger.error("the day's budget of %s messages is spent", budget.maximum)
     known = UserProfile.objects.filter(phone_number=phone_number).exists()
-    return [(replace(budget, most=UNLIMITED) if known else budget, "all")]
+    return [(replace(budget, maximum=UNLIMITED) if known else budget, "all")]
 
 
 def _cooldown(caller: str) -> int:
@@ -234,4 +234,4 @@ def _cooldown(caller: str) -> int:
     if not settings.OTP_COOLDOWN:
         return 0
     sent_before = limits.hits(SENDS_PER_CALLER, caller) - 1
-    return min(settings.OTP_COOLDOWN * 2 ** max(0, sent_before), int(LONGEST_COOLDOWN.total_seconds()))
+    return min(settings.OTP_COOLDOWN * 2 ** max(0, sent_before), int(MAX_COOLDOWN.total_seconds()))

@@ -25,7 +25,7 @@ LOGIN_LIFETIME = timedelta(days=30)
 # A double tap, a lost answer and parallel calls use a token twice within this time; later it was stolen.
 REUSE_GRACE = timedelta(seconds=10)
 # Ours have about 400 characters. A longer one is not ours, and parsing it takes time.
-LONGEST_TOKEN = 1024
+MAX_TOKEN_LENGTH = 1024
 
 # With its wallet, which most requests need next: one query instead of two.
 ACCOUNT = Prepared(
@@ -109,7 +109,7 @@ def end_all(*users: UserProfile) -> None:
 
 def read(kind: type[Token], text: str) -> Any:
     """The token of this kind, its signature, lifetime, issuer and audience checked. Raises TokenNotValid."""
-    if len(text) > LONGEST_TOKEN:
+    if len(text) > MAX_TOKEN_LENGTH:
         raise TokenNotValid
     try:
         token = _verified(kind, text)  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ from wallet.exceptions import OutcomeUnknown
 
 # Two requests with one key that locked different wallets meet at this index; one of them is retried and finds the key.
 KEY_CONSTRAINT = "wallet_key_pkey"
-MOST_TRIES = 3
+MAX_ATTEMPTS = 3
 REASONS = {"40P01": "deadlock", "55P03": "lock_timeout", "40001": "serialization"}
 # Seconds: enough for the other operation to finish, random so that the two do not conflict again.
-LONGEST_PAUSE = 0.05
+MAX_PAUSE = 0.05
 
 
 class Conflict(Exception):
@@ -43,9 +43,9 @@ def all_or_nothing(operation: Operation) -> Operation:
             try:
                 return _once(operation, *args, **kwargs)
             except (Error, Conflict) as fault:
-                if _is_conflict(fault) and attempt < MOST_TRIES:
+                if _is_conflict(fault) and attempt < MAX_ATTEMPTS:
                     metrics.count_retry(_reason(fault))
-                    time.sleep(random.uniform(0, LONGEST_PAUSE * attempt))  # noqa: S311
+                    time.sleep(random.uniform(0, MAX_PAUSE * attempt))  # noqa: S311
                 elif not renewed and database.renew_connection(fault):
                     metrics.count_retry("connection")
                     renewed = True

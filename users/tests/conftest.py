@@ -1,4 +1,4 @@
-"""A clock that stands until a test moves it."""
+"""A clock that is stopped until a test moves it."""
 
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """It stands at the last midnight, where every window of a limit begins."""
+    """Stopped at the last midnight, when every window of a limit begins."""
     clock = Clock(timezone.now().replace(hour=0, minute=0, second=0, microsecond=0))
     monkeypatch.setattr("django.utils.timezone.now", clock)
     return clock

@@ -1,4 +1,4 @@
-"""Accounts: one's own profile, the accounts as staff see and make them, a wallet for each, a phone by command."""
+"""Accounts: one's own profile, the accounts as staff see and create them, a wallet for each, a phone by command."""
 
 from io import StringIO
 
@@ -36,7 +36,7 @@ def row_of(user):
 # --- One's own --------------------------------------------------------------------------------------
 
 
-def test_one_sees_oneself(asha, as_user):
+def test_users_see_their_own_account(asha, as_user):
     answer = as_user(asha).get("/auth/me/")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -49,7 +49,7 @@ def test_one_sees_oneself(asha, as_user):
     }
 
 
-def test_an_account_without_a_phone_is_shown_so(db, as_user):
+def test_an_account_without_a_phone_has_null(db, as_user):
     assert as_user(UserProfile.objects.create_user("plain")).get("/auth/me/").json()["phone_number"] is None
 
 
@@ -105,7 +105,7 @@ def test_nothing_else_can_be_changed(asha, as_user):
         ("email", None),
     ],
 )
-def test_what_is_no_name_or_email_changes_nothing(asha, as_user, field, value):
+def test_an_invalid_name_or_email_changes_nothing(asha, as_user, field, value):
     before = row_of(asha)
     assert refused_fields(as_user(asha).patch("/auth/me/", {"last_name": "Rao"} | {field: value})) == {field}
     assert row_of(asha) == before
@@ -219,7 +219,7 @@ def test_a_longer_list_takes_no_more_queries(staff, as_user):
 # --- As superusers make them --------------------------------------------------------------------------
 
 
-def test_a_superuser_makes_an_account_that_can_log_in(boss, as_user, nobody):
+def test_a_superuser_creates_an_account_that_can_log_in(boss, as_user, nobody):
     wanted = {"phone_number": "091111 11111", "username": "meera", "first_name": "Meera", "email": "m@example.com"}
     made = as_user(boss).post(USERS, wanted)
     assert made.status_code == 201
@@ -231,11 +231,11 @@ def test_a_superuser_makes_an_account_that_can_log_in(boss, as_user, nobody):
     assert login.json()["user"]["id"] == user.pk
 
 
-def test_without_a_username_it_is_called_after_its_phone(boss, as_user):
+def test_without_a_username_it_is_named_after_its_phone(boss, as_user):
     assert as_user(boss).post(USERS, {"phone_number": NEW_PHONE}).json()["username"] == f"user_{NEW_PHONE}"
 
 
-def test_a_superuser_makes_staff_but_no_superuser(boss, as_user):
+def test_a_superuser_creates_staff_but_no_superuser(boss, as_user):
     wanted = {"phone_number": NEW_PHONE, "is_staff": True}
     refused = as_user(boss).post(USERS, wanted | {"is_superuser": True, "id": 7})
     assert (refused.status_code, set(refused.json()["errors"])) == (400, {"is_superuser", "id"})
@@ -276,7 +276,7 @@ def test_what_is_wrong_with_a_new_account_is_named(asha, boss, as_user, field, v
     ("who", "status", "code"),
     [("nobody", 401, "not_authenticated"), ("asha", 403, "permission_denied"), ("staff", 403, "permission_denied")],
 )
-def test_nobody_else_makes_accounts(request, as_user, who, status, code):
+def test_nobody_else_creates_accounts(request, as_user, who, status, code):
     client = as_user(None if who == "nobody" else request.getfixturevalue(who))
     before = UserProfile.objects.count()
     refused = client.post(USERS, {"phone_number": NEW_PHONE})
@@ -314,7 +314,7 @@ def by_login(boss, as_user):
     ],
     ids=["login", "service", "API", "create_user", "create_superuser", "ORM", "createsuperuser"],
 )
-def test_every_account_has_a_wallet_however_made(boss, as_user, make):
+def test_every_account_has_a_wallet_however_created(boss, as_user, make):
     make(boss, as_user)
     user = UserProfile.objects.exclude(pk=boss.pk).get()
     assert (user.wallet.balance, user.wallet.status) == (0, Wallet.Status.ACTIVE)

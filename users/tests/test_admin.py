@@ -24,24 +24,24 @@ def console(user: UserProfile) -> Client:
 
 @pytest.fixture
 def editor(staff):
-    """Staff who may change accounts and look at everything."""
+    """Staff who may change accounts and see everything."""
     staff.user_permissions.set(Permission.objects.filter(codename__in=["change_userprofile", "view_otp", "view_login"]))
     return staff
 
 
 @pytest.fixture
 def kavya(db):
-    """Nobody but her name: no phone number yet."""
+    """An account without a phone number."""
     return UserProfile.objects.create_user("kavya")
 
 
 @pytest.fixture
 def before_saving():
-    """Does something when an account has been read, and looked at, and is about to be written."""
+    """Connects a callback that runs after an account was read and checked, just before it is saved."""
     done = []
 
-    def connect(deed):
-        done.append(lambda **kwargs: deed())
+    def connect(callback):
+        done.append(lambda **kwargs: callback())
         pre_save.connect(done[0], sender=UserProfile)
 
     yield connect
@@ -79,7 +79,7 @@ def test_two_accounts_may_both_be_without_a_phone(boss, kavya):
 
 @pytest.mark.parametrize("path", ["add/", "{}/change/"])
 @pytest.mark.parametrize("number", ["9999999999", "+91 99999 99999", "12", "nobody", "0" * 400, "99999\0 99999", "+44"])
-def test_a_number_that_is_taken_or_none_is_an_error_of_its_field(boss, asha, kavya, path, number):
+def test_a_number_that_is_taken_or_invalid_is_an_error_of_its_field(boss, asha, kavya, path, number):
     page = console(boss).post(
         USERS + path.format(kavya.pk), {"username": "maya", "phone_number": number, "usable_password": "false"}
     )
@@ -88,7 +88,7 @@ def test_a_number_that_is_taken_or_none_is_an_error_of_its_field(boss, asha, kav
 
 
 @pytest.mark.parametrize("path", ["add/", "{}/change/"])
-def test_a_number_taken_between_look_and_leap_is_a_message(boss, asha, kavya, before_saving, path):
+def test_a_number_taken_between_check_and_save_is_a_message(boss, asha, kavya, before_saving, path):
     client, path = console(boss), USERS + path.format(kavya.pk)
     before_saving(lambda: UserProfile.objects.filter(pk=asha.pk).update(phone_number="+919777777777"))
     page = client.post(path, {"username": "maya", "phone_number": "9777777777", "usable_password": "false"})
@@ -99,7 +99,7 @@ def test_a_number_taken_between_look_and_leap_is_a_message(boss, asha, kavya, be
     assert not UserProfile.objects.filter(username="maya").exists()
 
 
-def test_another_phone_ends_the_logins_and_the_same_one_spelled_otherwise_does_not(boss, asha, as_user):
+def test_another_phone_ends_the_logins_and_another_spelling_does_not(boss, asha, as_user):
     client, mobile = console(boss), as_user(asha)
     assert change(client, asha, phone_number="099999 99999").status_code == 302
     assert mobile.get("/auth/me/").status_code == 200

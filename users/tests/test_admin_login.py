@@ -1,4 +1,4 @@
-"""Guesses at a password of the console are few, and a block ends by itself."""
+"""Attempts to log in to the console are limited, and a block ends by itself."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ def log_in(boss):
 REFUSED, IN = 200, 302
 
 
-def test_ten_wrong_passwords_close_the_door_to_this_caller_alone(log_in):
+def test_ten_wrong_passwords_block_this_caller_alone(log_in):
     assert [log_in("wrong") for _ in range(10)] == [REFUSED] * 10
     assert log_in("correct horse") == REFUSED
     assert log_in("correct horse", address="192.0.2.2") == IN
@@ -33,7 +33,7 @@ def test_the_block_ends_by_itself(log_in, monkeypatch):
     assert log_in("correct horse") == IN
 
 
-def test_who_gets_in_is_not_counted(log_in):
+def test_successful_logins_are_not_counted(log_in):
     assert {log_in("correct horse") for _ in range(12)} == {IN}
 
 

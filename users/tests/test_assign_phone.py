@@ -24,7 +24,7 @@ def people(db):
 
 @pytest.fixture
 def assign(tmp_path):
-    """Runs the command on a file of this content; what it said, and on stderr."""
+    """Runs the command on a file with this content; returns its output, and that on stderr."""
 
     def run(content, *options):
         path = tmp_path / "phones.csv"
@@ -47,14 +47,14 @@ HEADER = "username,phone_number\n"
 
 
 def test_a_file_is_assigned_in_any_spelling(people, assign):
-    said, _ = assign(f"\ufeff{HEADER.strip()}\r\nkavya,99999 99999\r\n\r\nmaya,+919888888888\r\n")
-    assert said == "2 of 2 accounts changed.\n"
+    output, _ = assign(f"\ufeff{HEADER.strip()}\r\nkavya,99999 99999\r\n\r\nmaya,+919888888888\r\n")
+    assert output == "2 of 2 accounts changed.\n"
     assert phones_of() == {"kavya": "+919999999999", "maya": "+919888888888", "vikram": None}
 
 
 def test_numbers_are_swapped_and_handed_on(asha, ravi, people, assign):
-    said, _ = assign(f"{HEADER}{asha.username},9888888888\n{ravi.username},9777777777\nkavya,9999999999\n")
-    assert said == "3 of 3 accounts changed.\n"
+    output, _ = assign(f"{HEADER}{asha.username},9888888888\n{ravi.username},9777777777\nkavya,9999999999\n")
+    assert output == "3 of 3 accounts changed.\n"
     assert phones_of() | {"maya": None} == {
         "user_9999999999": "+919888888888",
         "user_9888888888": "+919777777777",
@@ -66,15 +66,15 @@ def test_numbers_are_swapped_and_handed_on(asha, ravi, people, assign):
 
 def test_logins_of_changed_accounts_end_and_of_no_others(asha, ravi, as_user, assign):
     hers, his = as_user(asha), as_user(ravi)
-    said, _ = assign(f"{HEADER}{asha.username},9999999999\n{ravi.username},9777777777\n")
-    assert said == "1 of 2 accounts changed.\n"
+    output, _ = assign(f"{HEADER}{asha.username},9999999999\n{ravi.username},9777777777\n")
+    assert output == "1 of 2 accounts changed.\n"
     assert (hers.get("/auth/me/").status_code, his.get("/auth/me/").status_code) == (200, 401)
     assert Login.objects.filter(ended_at=None).count() == 1
 
 
 def test_every_bad_row_is_named_and_nothing_is_changed(asha, people, assign):
     before = phones_of()
-    said, told = assign(
+    output, errors = assign(
         HEADER
         + "kavya,9111111111\n"
         + "nobody,9222222222\n"
@@ -85,23 +85,23 @@ def test_every_bad_row_is_named_and_nothing_is_changed(asha, people, assign):
         + "kavya,9444444444\n"
         + f"{asha.username},022 2345 6789\n"
     )
-    assert said is None
-    lines = [line.split(":")[0] for line in told.splitlines()]
+    assert output is None
+    lines = [line.split(":")[0] for line in errors.splitlines()]
     assert lines == [
         *(f"line {n}" for n in range(2, 10)),
-        "8 bad rows in " + told.split(" bad rows in ")[1].split(":")[0],
+        "8 bad rows in " + errors.split(" bad rows in ")[1].split(":")[0],
     ]
-    assert "line 3: nobody: There is no such user." in told
-    assert "line 5: vikram: This phone number belongs to another account." in told
-    assert "line 6: ,9333333333: a row has a username and a phone number" in told
-    assert "line 8: kavya,9444444444: this username is there more than once" in told
+    assert "line 3: nobody: There is no such user." in errors
+    assert "line 5: vikram: This phone number belongs to another account." in errors
+    assert "line 6: ,9333333333: a row has a username and a phone number" in errors
+    assert "line 8: kavya,9444444444: this username is there more than once" in errors
     assert phones_of() == before
 
 
 def test_one_number_for_two_accounts_is_refused(people, assign):
-    _, told = assign(f"{HEADER}kavya,9111111111\nmaya,+91 91111 11111\n")
-    assert "line 3: maya,+91 91111 11111: this phone number is in line 2 already" in told
-    assert "\n1 bad row in " in told
+    _, errors = assign(f"{HEADER}kavya,9111111111\nmaya,+91 91111 11111\n")
+    assert "line 3: maya,+91 91111 11111: this phone number is in line 2 already" in errors
+    assert "\n1 bad row in " in errors
     assert set(phones_of().values()) == {None}
 
 
@@ -116,20 +116,20 @@ def test_one_number_for_two_accounts_is_refused(people, assign):
         (b"username,phone_number\nkavya,9111\x00111111\n", "line 2"),
     ],
 )
-def test_a_file_that_is_none_is_told(people, assign, content, says):
-    said, told = assign(content)
-    assert said is None and says in told
+def test_a_malformed_file_is_reported(people, assign, content, says):
+    output, errors = assign(content)
+    assert output is None and says in errors
     assert set(phones_of().values()) == {None}
 
 
-def test_a_file_that_is_not_there_is_told(db):
+def test_a_missing_file_is_reported(db):
     with pytest.raises(CommandError, match="cannot be read: No such file"):
         call_command("assign_phone", "--file", "/nowhere.csv")
 
 
-def test_a_dry_run_tells_and_changes_nothing(people, assign, capsys):
-    said, _ = assign(f"{HEADER}kavya,9111111111\n", "--dry-run")
-    assert said == "1 of 1 account would be changed.\n"
+def test_a_dry_run_reports_and_changes_nothing(people, assign, capsys):
+    output, _ = assign(f"{HEADER}kavya,9111111111\n", "--dry-run")
+    assert output == "1 of 1 account would be changed.\n"
     call_command("assign_phone", "maya", "9222222222", "--dry-run")
     assert capsys.readouterr().out == "maya would log in with 9222222222.\n"
     assert set(phones_of().values()) == {None}
@@ -160,9 +160,9 @@ def test_on_a_terminal_it_asks_for_each_account_without_a_phone(people, asha, mo
         "maya": None,
         "vikram": "+919222222222",
     }
-    told = capsys.readouterr()
-    assert "3 accounts have no phone number." in told.out
-    assert "belongs to another account" in told.err
+    output = capsys.readouterr()
+    assert "3 accounts have no phone number." in output.out
+    assert "belongs to another account" in output.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["kavya"], ["kavya", "9111111111", "--file", "x.csv"]])
@@ -193,7 +193,7 @@ def product(tmp_path):
 
 
 @pytest.mark.once
-def test_people_are_told_what_was_done_and_not_what_is_logged(product, tmp_path):
+def test_people_see_what_was_done_and_not_what_is_logged(product, tmp_path):
     manage, script = (sys.executable, "manage.py"), "scripts/assign_phone.sh"
     assert product(*manage, "migrate", "--verbosity", "0").stderr == ""
     product(*manage, "createsuperuser", "--no-input", "--username", "admin", "--email", "a@example.com")
@@ -218,7 +218,7 @@ def test_people_are_told_what_was_done_and_not_what_is_logged(product, tmp_path)
     )
 
 
-def test_a_number_taken_in_between_is_told(people, monkeypatch):
+def test_a_number_taken_in_between_is_reported(people, monkeypatch):
     monkeypatch.setattr(accounts, "_check_phones", lambda wanted, users: None)
     accounts.create(phone_number="+919111111111")
     with pytest.raises(accounts.ValidationError, match="taken just now"):

@@ -1,4 +1,4 @@
-"""A code is of whoever had its number when it was asked for: once the number changes hands it opens nothing."""
+"""A code belongs to the account that had its number when it was requested: it does not follow the number to another."""
 
 import sys
 import time
@@ -80,11 +80,11 @@ class Script:
     def assign(self, user: UserProfile, phone: str) -> None:
         call_command("assign_phone", user.username, phone)
 
-    def swap(self, one: UserProfile, other: UserProfile) -> None:
-        one.refresh_from_db(), other.refresh_from_db()
+    def swap(self, first: UserProfile, second: UserProfile) -> None:
+        first.refresh_from_db(), second.refresh_from_db()
         path = self.folder / "phones.csv"
         path.write_text(
-            f"username,phone_number\n{one.username},{other.phone_number}\n{other.username},{one.phone_number}\n"
+            f"username,phone_number\n{first.username},{second.phone_number}\n{second.username},{first.phone_number}\n"
         )
         call_command("assign_phone", "--file", str(path))
 
@@ -105,14 +105,14 @@ def handed_over(by, asha, ravi) -> Callable[[], None]:
     return hand_over
 
 
-def at_the_statement(beginning: str, deed: Callable[[], Any]) -> Any:
-    """Does it once, just before the first statement that begins so."""
+def at_the_statement(beginning: str, action: Callable[[], Any]) -> Any:
+    """Calls the action once, just before the first statement that begins like this."""
     done: list[bool] = []
 
     def wrapper(execute: Any, sql: str, *rest: Any) -> Any:
         if sql.startswith(beginning) and not done:
             done.append(True)
-            deed()
+            action()
         return execute(sql, *rest)
 
     return connection.execute_wrapper(wrapper)
@@ -129,27 +129,27 @@ def test_an_old_code_does_not_open_the_account_of_the_new_owner(handed_over, rav
     assert verify(PHONE, code_for(PHONE)).json()["user"]["id"] == ravi.pk
 
 
-def test_nor_does_one_that_is_sent_again_and_again(handed_over):
+def test_nor_does_one_that_is_sent_repeatedly(handed_over):
     codes = [code_for(PHONE) for _ in range(3)]
     handed_over()
     assert all(refused(verify(PHONE, code)) for code in codes)
 
 
-def test_codes_of_swapped_numbers_are_dead(asha, ravi, boss, tmp_path):
+def test_codes_of_swapped_numbers_are_invalid(asha, ravi, boss, tmp_path):
     codes = {phone: code_for(phone) for phone in (PHONE, OTHER)}
     Script(boss, tmp_path).swap(asha, ravi)
     assert all(refused(verify(phone, code)) for phone, code in codes.items())
     assert verify(PHONE, code_for(PHONE)).json()["user"]["id"] == ravi.pk
 
 
-def test_a_number_that_came_back_brings_no_code_back(by, asha):
+def test_a_number_that_comes_back_makes_no_code_valid_again(by, asha):
     code = code_for(PHONE)
     by.assign(asha, FREE)
     by.assign(asha, PHONE)
     assert refused(verify(PHONE, code))
 
 
-def test_a_code_of_the_new_number_from_before_it_was_given_is_dead(by, asha):
+def test_a_code_of_the_new_number_from_before_it_was_assigned_is_invalid(by, asha):
     code = code_for(FREE)
     by.assign(asha, FREE)
     assert refused(verify(FREE, code))
@@ -157,7 +157,7 @@ def test_a_code_of_the_new_number_from_before_it_was_given_is_dead(by, asha):
 
 
 @pytest.mark.parametrize("kind", [Api, Console])
-def test_a_code_from_before_staff_made_the_account_is_dead(kind, boss, tmp_path):
+def test_a_code_from_before_staff_created_the_account_is_invalid(kind, boss, tmp_path):
     code = code_for(FREE)
     kind(boss, tmp_path).create(FREE)
     assert refused(verify(FREE, code))
@@ -165,7 +165,7 @@ def test_a_code_from_before_staff_made_the_account_is_dead(kind, boss, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [Api, Console])
-def test_a_number_taken_away_takes_its_codes_along(kind, boss, asha, tmp_path):
+def test_a_number_taken_away_invalidates_its_codes(kind, boss, asha, tmp_path):
     code = code_for(PHONE)
     Console(boss, tmp_path).assign(asha, None)
     before = UserProfile.objects.count()
@@ -176,7 +176,7 @@ def test_a_number_taken_away_takes_its_codes_along(kind, boss, asha, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [Api, Console])
-def test_reactivation_revives_no_code(kind, boss, asha, tmp_path):
+def test_reactivation_makes_no_code_valid_again(kind, boss, asha, tmp_path):
     code, staff = code_for(PHONE), kind(boss, tmp_path)
     staff.activate(asha, False)
     staff.activate(asha, True)
@@ -184,7 +184,7 @@ def test_reactivation_revives_no_code(kind, boss, asha, tmp_path):
     assert verify(PHONE, code_for(PHONE)).status_code == 200
 
 
-def test_codes_of_others_and_of_accounts_that_were_merely_edited_live(boss, asha, ravi, as_user, tmp_path):
+def test_codes_of_others_and_of_accounts_that_were_merely_edited_stay_valid(boss, asha, ravi, as_user, tmp_path):
     hers, his = code_for(PHONE), code_for(OTHER)
     Script(boss, tmp_path).assign(asha, FREE)
     assert as_user(boss).patch(f"/auth/admin/users/{ravi.pk}/", {"first_name": "Ravi"}).status_code == 200
@@ -192,10 +192,10 @@ def test_codes_of_others_and_of_accounts_that_were_merely_edited_live(boss, asha
     assert verify(OTHER, his).json()["user"]["id"] == ravi.pk
 
 
-# --- Under way -----------------------------------------------------------------------------------------
+# --- In the middle of another call ---------------------------------------------------------------------
 
 
-def test_a_code_that_is_being_delivered_is_dead(handed_over):
+def test_a_code_that_is_being_delivered_is_invalid(handed_over):
     with at_the_statement(otp.DELIVERED, handed_over):
         code = code_for(PHONE)
     assert OTP.objects.get().sent_at
@@ -203,14 +203,14 @@ def test_a_code_that_is_being_delivered_is_dead(handed_over):
 
 
 @pytest.mark.parametrize("step", [otp.TRY, otp.USE])
-def test_a_code_that_is_being_verified_is_dead(handed_over, ravi, step):
+def test_a_code_that_is_being_verified_is_invalid(handed_over, ravi, step):
     code = code_for(PHONE)
     with at_the_statement(step, handed_over):
         assert refused(verify(PHONE, code))
     assert not Login.objects.filter(user=ravi).exists()
 
 
-def test_a_number_taken_away_under_way_gets_no_new_account(boss, asha, tmp_path):
+def test_a_number_taken_away_in_between_gets_no_new_account(boss, asha, tmp_path):
     code, before = code_for(PHONE), UserProfile.objects.count()
     with at_the_statement(otp.USE, lambda: Console(boss, tmp_path).assign(asha, None)):
         assert refused(verify(PHONE, code))
@@ -218,7 +218,7 @@ def test_a_number_taken_away_under_way_gets_no_new_account(boss, asha, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [Api, Console])
-def test_an_account_that_staff_make_under_way_is_not_opened(kind, boss, tmp_path):
+def test_an_account_that_staff_create_in_between_is_not_logged_in_to(kind, boss, tmp_path):
     code = code_for(FREE)
     with at_the_statement(otp.USE, lambda: kind(boss, tmp_path).create(FREE)):
         assert refused(verify(FREE, code))
@@ -241,7 +241,7 @@ def closing(call: Callable[[], Any]) -> Callable[[], Any]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lead", [-0.02, -0.01, 0, 0.01, 0.02])
-def test_whoever_comes_first_the_login_is_of_the_old_owner_and_over(asha, ravi, lead):
+def test_in_either_order_the_login_is_of_the_old_owner_and_ended(asha, ravi, lead):
     for _ in range(4):
         accounts.assign_phone(asha, f"+91{FREE}")
         accounts.assign_phone(ravi, f"+91{OTHER}")
@@ -313,7 +313,7 @@ def test_a_number_handed_on_while_its_code_is_used_lets_nobody_into_the_new_acco
             assert live.post("/auth/token/refresh/", {"refresh": answer.body["refresh"]}).status == 401
 
 
-def test_an_account_made_by_staff_while_a_code_is_used_is_opened_by_nobody(live: Live, boss_token: str):
+def test_an_account_that_staff_create_while_a_code_is_used_is_not_logged_in_to(live: Live, boss_token: str):
     for n in range(12):
         phone = f"98112000{n:02}"
         code = sent(live, phone)

@@ -14,9 +14,9 @@ from users.models import UserProfile
 from wallet import payments
 
 USERS = "/admin/users/userprofile/"
-# Each deed with the groups that may do it. {user} and {wallet} are Asha's, {row} a transaction of hers.
+# Each action with the groups that may do it. {user} and {wallet} are Asha's, {row} a transaction of hers.
 S, O, F = "Support", "Operations", "Finance"  # noqa: E741
-DEEDS = {
+ACTIONS = {
     "GET /admin/": [S, O, F],
     "GET /admin/users/userprofile/": [S, O, F],
     "GET /admin/users/userprofile/{user}/change/": [S, O, F],
@@ -77,18 +77,18 @@ def console(user):
     return client
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("group", groups.GROUPS)
-def test_each_group_does_its_own_work(member, as_user, asha, deed, group):
+def test_each_group_does_its_own_work(member, as_user, asha, action, group):
     row = payments.debit(user_id=asha.pk, amount=Decimal(1)).transaction
-    method, path = deed.format(user=asha.pk, wallet=asha.wallet.pk, row=row.pk).split()
+    method, path = action.format(user=asha.pk, wallet=asha.wallet.pk, row=row.pk).split()
     user = member(group)
     if path.startswith("/admin/"):
         answer = getattr(console(user), method.lower())(path)
     else:
         answer = getattr(as_user(user), method.lower())(path, {}, format="json")
-    # An empty body is refused for what it lacks, after the question whether the caller may.
-    assert (answer.status_code != 403) == (group in DEEDS[deed]), answer.status_code
+    # An empty body is refused too, but only after the permission check.
+    assert (answer.status_code != 403) == (group in ACTIONS[action]), answer.status_code
 
 
 RISES = [{"is_superuser": True}, {"is_staff": True}, {"groups": [1, 2, 3]}, {"user_permissions": [1]}]
@@ -116,7 +116,7 @@ def rights(user):
 
 
 @pytest.mark.parametrize("group", groups.GROUPS)
-def test_no_member_touches_an_account_with_rights(member, as_user, staff, boss, group):
+def test_no_member_changes_an_account_with_rights(member, as_user, staff, boss, group):
     user = member(group)
     for target in (staff, boss):
         assert as_user(user).patch(f"/auth/admin/users/{target.pk}/", {"is_active": False}).status_code == 403
@@ -144,7 +144,7 @@ def test_a_superuser_s_gifts_are_logged_with_before_and_after(boss, asha):
     data = {"username": asha.username, "phone_number": asha.phone_number, "is_active": "on", "is_staff": "on"}
     console(boss).post(f"{USERS}{asha.pk}/change/", {**data, "groups": [group.pk]})
     console(boss).post(f"{USERS}add/", {"username": "kavya", "usable_password": "false"})
-    assert [details for _, details in told()] == [
+    assert [details for _, details in logged()] == [
         {"what": "account", "before": {"is_staff": False}, "after": {"is_staff": True}},
         {"what": "groups", "before": [], "after": ["Support"]},
         {"what": "account", "before": None, "after": {"username": "kavya", "phone_number": None}},
@@ -162,7 +162,7 @@ def test_an_account_created_by_the_api_is_logged(boss, as_user):
     }
 
 
-def test_a_password_is_logged_without_being_told(boss, asha):
+def test_a_password_change_is_logged_without_the_password(boss, asha):
     new = {"password1": "a long enough one", "password2": "a long enough one", "usable_password": "true"}
     console(boss).post(f"{USERS}{asha.pk}/password/", new)
     assert [json.loads(entry.change_message) for entry in LogEntry.objects.all()] == [{"what": "password"}]
@@ -187,7 +187,7 @@ def test_a_group_that_was_changed_or_deleted_stays_so(db):
     assert not Group.objects.filter(name="Finance").exists()
 
 
-def test_where_there_is_no_group_they_are_made(db):
+def test_where_there_is_no_group_they_are_created(db):
     Group.objects.all().delete()
     call_command("migrate", verbosity=0)
     assert set(Group.objects.values_list("name", flat=True)) == set(groups.GROUPS)
@@ -198,7 +198,7 @@ GROUP_PAGES = "/admin/auth/group/"
 CREDIT, EXPORT = "adjust_wallet", "export_transaction"
 
 
-def told():
+def logged():
     return [(entry.action_flag, audit.details(entry)) for entry in LogEntry.objects.order_by("pk")]
 
 
@@ -210,7 +210,7 @@ def test_what_a_group_may_do_is_logged_with_before_and_after(boss):
     client.post(page, {"name": "Tellers", "permissions": [credit.pk, export.pk]})
     client.post(page, {"name": "Cashiers", "permissions": [credit.pk, export.pk]})
     client.post(page, {"name": "Cashiers", "permissions": [credit.pk, export.pk]})
-    assert told() == [
+    assert logged() == [
         (ADDITION, {"what": "group", "before": None, "after": {"name": "Tellers", "permissions": [str(credit)]}}),
         (
             CHANGE,
@@ -233,14 +233,14 @@ def test_what_a_deleted_group_gave_to_whom_is_logged(boss, member):
     console(boss).post(f"{GROUP_PAGES}{group.pk}/delete/", {"post": "yes"})
     assert not Group.objects.filter(pk=group.pk).exists()
     before = {"name": "Finance", "permissions": rights, "members": ["member"]}
-    assert told() == [(DELETION, {"what": "group", "before": before, "after": None})]
+    assert logged() == [(DELETION, {"what": "group", "before": before, "after": None})]
 
 
 def test_a_right_of_an_account_is_logged_with_before_and_after(boss, asha):
     credit = Permission.objects.get(codename=CREDIT)
     data = {"username": asha.username, "phone_number": asha.phone_number, "is_active": "on"}
     console(boss).post(f"{USERS}{asha.pk}/change/", {**data, "user_permissions": [credit.pk]})
-    assert told() == [(CHANGE, {"what": "user_permissions", "before": [], "after": [str(credit)]})]
+    assert logged() == [(CHANGE, {"what": "user_permissions", "before": [], "after": [str(credit)]})]
 
 
 def test_every_right_of_the_groups_exists(db):

@@ -1,4 +1,4 @@
-"""Superusers make keys in the console and revoke them. Nobody else sees any."""
+"""Superusers create keys in the console and revoke them. Nobody else sees any."""
 
 import re
 
@@ -62,7 +62,7 @@ def test_the_secret_is_in_no_table(console):
 @pytest.mark.parametrize(
     "wrong", [{"account": "boss"}, {"networks": "10.0.0.1/8"}, {"days": "0"}, {"name": ""}, {"account": "a b"}]
 )
-def test_what_is_wrong_is_told_and_nothing_made(console, wrong):
+def test_what_is_wrong_is_reported_and_nothing_created(console, wrong):
     answer = console.post(ADD, FORM | wrong)
     assert answer.status_code == 200
     assert not key_in(answer)

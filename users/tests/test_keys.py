@@ -1,4 +1,4 @@
-"""Machines make staff calls by keys, and a key opens nothing else."""
+"""Machines make staff calls with keys, and a key is accepted for nothing else."""
 
 import logging
 import re
@@ -71,7 +71,7 @@ def test_a_key_has_no_rights_but_those_of_its_account(made, asha):
         "/transactions/export/",
     ],
 )
-def test_a_key_opens_no_call_of_a_user(made, path):
+def test_a_key_is_refused_for_calls_of_users(made, path):
     assert code_of(by(made[1]), path) == REFUSED
 
 
@@ -186,7 +186,7 @@ def test_a_machine_makes_nobody_superuser_and_no_phone_of_its_own(made, robot, b
 
 
 def test_a_machine_never_opens_the_console(made, robot):
-    robot.set_password("correct horse")  # whoever did that
+    robot.set_password("correct horse")  # even if somebody sets one
     robot.save()
     client = Client()
     answer = client.post("/admin/login/", {"username": robot.username, "password": "correct horse"})
@@ -233,10 +233,10 @@ def test_a_key_in_a_log_line_is_masked(made):
 
 def test_the_command_makes_account_rights_and_key_and_shows_the_key_alone(asha, capsys):
     call_command("create_key", "bank", name="nightly", permission=["wallet.adjust_wallet"], network=["127.0.0.0/8"])
-    told = capsys.readouterr()
-    assert re.fullmatch(r"lk_[0-9a-f]{12}_[\w-]{43}\n", told.out)
-    assert told.out.strip() not in told.err
-    answer = by(told.out.strip()).post(CREDIT.format(asha.wallet.pk), ADJUSTMENT, format="json")
+    output = capsys.readouterr()
+    assert re.fullmatch(r"lk_[0-9a-f]{12}_[\w-]{43}\n", output.out)
+    assert output.out.strip() not in output.err
+    answer = by(output.out.strip()).post(CREDIT.format(asha.wallet.pk), ADJUSTMENT, format="json")
     assert answer.status_code == 200
     account = UserProfile.objects.get(username="bank")
     assert (account.is_service, account.is_superuser, account.has_usable_password()) == (True, False, False)

@@ -1,4 +1,4 @@
-"""The door under many hands at once, on the production server: guesses are counted, and one of each kind gets in."""
+"""Parallel logins on the production server: attempts are counted, and of those with one code one succeeds."""
 
 import sys
 from collections import Counter
@@ -31,7 +31,7 @@ def test_of_forty_wrong_codes_twenty_are_answered_and_five_count_on_the_code(liv
     assert verify(live, "9866666666", code).status == 429
 
 
-def test_five_wrong_codes_kill_the_right_one(live: Live):
+def test_five_wrong_codes_invalidate_the_right_one(live: Live):
     code = send(live, "9866666667")
     wrong = f"{(int(code) + 1) % 1_000_000:06}"
     assert statuses(at_once(*[lambda: verify(live, "9866666667", wrong)] * 5)) == {400: 5}

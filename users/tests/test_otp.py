@@ -1,4 +1,4 @@
-"""A one-time password logs its phone in once, for five minutes, and is not to be guessed or asked for without end."""
+"""A one-time password logs its phone in once, within five minutes; attempts and sends are limited."""
 
 import hmac
 import re
@@ -63,7 +63,7 @@ UNAVAILABLE = (503, "sms_unavailable")
 
 @pytest.fixture
 def capped(settings):
-    """The caps of production without its cool-down, on a clock that tests move."""
+    """The limits of production without its cool-down, on a clock that tests move."""
     settings.OTP_SENDS_CAPPED = True
 
 
@@ -73,18 +73,18 @@ def cooling(capped, settings):
 
 
 class Gateway:
-    """A real SMS gateway on this machine that answers with `status` and keeps what it is sent."""
+    """A real SMS gateway on this machine that answers with `status` and records what it receives."""
 
     def __init__(self) -> None:
         self.status, self.received = 200, []
-        self.meanwhile: Callable[[], Any] = lambda: None
+        self.before_answer: Callable[[], Any] = lambda: None
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 gateway.received.append((self.path, body))
-                gateway.meanwhile()
+                gateway.before_answer()
                 self.send_response(gateway.status)
                 self.end_headers()
 
@@ -153,7 +153,7 @@ def test_a_code_is_six_digits_drawn_from_a_million(monkeypatch, drawn, code):
     assert outcome(verify(code)) == LOGGED_IN
 
 
-def test_the_code_stands_in_no_column_of_any_table(clock, monkeypatch):
+def test_the_code_is_in_no_column_of_any_table(clock, monkeypatch):
     monkeypatch.setattr("secrets.randbelow", lambda bound: 271_828)
     assert verify(code_for()).status_code == 200
     assert send().json()["otp"] == "271828"
@@ -174,7 +174,7 @@ def test_what_is_stored_is_bound_to_phone_salt_and_a_secret(settings, part):
     assert {outcome(verify(code, phone=phone)) for phone in (PHONE, OTHER_PHONE)} == {INVALID}
 
 
-def test_the_same_code_is_stored_otherwise_each_time(monkeypatch):
+def test_the_same_code_is_stored_differently_each_time(monkeypatch):
     monkeypatch.setattr("secrets.randbelow", lambda bound: 271_828)
     for phone in (PHONE, PHONE, OTHER_PHONE):
         code_for(phone)
@@ -189,13 +189,13 @@ def test_a_code_lives_five_minutes(clock, age, expected):
 
 
 @pytest.mark.parametrize(("tries", "expected"), [(4, LOGGED_IN), (5, INVALID)])
-def test_five_wrong_tries_kill_a_code(tries, expected):
+def test_five_wrong_attempts_invalidate_a_code(tries, expected):
     code = code_for()
     assert [outcome(verify(other_than(code))) for _ in range(tries)] == [INVALID] * tries
     assert outcome(verify(code)) == expected
 
 
-def test_a_new_code_has_its_own_five_tries():
+def test_a_new_code_has_its_own_five_attempts():
     code = code_for()
     for _ in range(5):
         verify(other_than(code))
@@ -214,7 +214,7 @@ def test_a_used_code_is_not_looked_at_again():
     assert OTP.objects.get().attempts == 1
 
 
-def test_a_try_counts_on_the_code_that_it_is_compared_with(monkeypatch):
+def test_an_attempt_counts_on_the_code_that_it_is_compared_with(monkeypatch):
     codes = iter([111111, 222222])
     monkeypatch.setattr("secrets.randbelow", lambda end: next(codes))
     code_for()
@@ -241,7 +241,7 @@ def test_a_new_code_replaces_the_old(monkeypatch):
     assert outcome(verify(new)) == LOGGED_IN
 
 
-def test_a_used_code_does_not_bring_the_one_before_to_life(monkeypatch):
+def test_a_used_code_does_not_reactivate_the_one_before(monkeypatch):
     drawn = iter([1, 2])
     monkeypatch.setattr("secrets.randbelow", lambda bound: next(drawn))
     old, new = code_for(), code_for()
@@ -273,7 +273,7 @@ def test_a_code_is_six_ascii_digits_of_text(otp):
     assert set(problem.json()["errors"]) == {"otp"}
 
 
-def test_a_malformed_code_is_no_try():
+def test_a_malformed_code_is_no_attempt():
     code = code_for()
     for _ in range(30):
         verify(f"{code}\n")
@@ -313,7 +313,7 @@ def test_a_code_is_compared_in_constant_time_also_where_there_is_none(monkeypatc
     assert (len(stored), len(guessed)) == (64, 64)
 
 
-def test_a_deactivated_account_is_not_let_in(ravi):
+def test_a_deactivated_account_does_not_log_in(ravi):
     accounts.set_active(ravi, False)
     assert outcome(verify(code_for(OTHER_PHONE), phone=OTHER_PHONE)) == INVALID
     assert not Login.objects.exists()
@@ -322,7 +322,7 @@ def test_a_deactivated_account_is_not_let_in(ravi):
 # --- How often codes are sent ---------------------------------------------------------------------
 
 
-def test_a_send_inside_the_cool_down_neither_sends_nor_kills_the_old_code(cooling, clock):
+def test_a_send_inside_the_cool_down_sends_nothing_and_keeps_the_old_code(cooling, clock):
     code = code_for()
     clock.forward(seconds=29)
     refused = send()
@@ -371,7 +371,7 @@ def test_a_caller_gets_five_codes_in_ten_minutes(capped, clock):
     assert send().status_code == 201
 
 
-def test_who_waits_as_long_as_he_was_told_is_let_through(capped, clock):
+def test_who_waits_as_long_as_the_answer_says_gets_a_code(capped, clock):
     for _ in range(5):
         code_for()
     clock.forward(seconds=598.6)
@@ -416,7 +416,7 @@ def test_an_address_gets_so_many_codes_an_hour_for_whatever_phones(settings, clo
     assert send("9999999993").status_code == 201
 
 
-def test_spelling_a_number_otherwise_resets_no_cap(capped, clock):
+def test_another_spelling_of_a_number_resets_no_cap(capped, clock):
     spellings = ["9999999999", "09999999999", "+919999999999", "00919999999999", "99999-99999", "(99999) 99999"]
     assert [send(spelling).status_code for spelling in spellings] == [201] * 5 + [429]
 
@@ -446,7 +446,7 @@ def test_a_caller_fails_twenty_times_an_hour(settings, clock, caps):
     assert not UserProfile.objects.filter(is_active=False).exists()
 
 
-def test_what_is_given_back_twice_counts_for_nothing_and_not_for_less():
+def test_a_count_restored_twice_is_zero_and_not_less():
     taken = limits.consume([(otp.SENT, "all")])
     for _ in range(2):
         limits.restore(taken)
@@ -460,7 +460,7 @@ def test_what_one_limit_refuses_counts_towards_none():
     assert limits.hits(otp.SENT, "all") == limits.hits(most, "all") == 0
 
 
-def test_spelling_a_number_otherwise_resets_no_count_of_failures(clock):
+def test_another_spelling_of_a_number_resets_no_count_of_failures(clock):
     spellings = ["9999999999", "09999999999", "+919999999999", "00919999999999", "99999-99999"]
     assert [outcome(verify("123456", phone=spelling)) for spelling in spellings * 4] == [INVALID] * 20
     assert [outcome(verify("123456", phone=spelling)) for spelling in spellings] == [THROTTLED] * 5
@@ -554,7 +554,7 @@ def test_a_gateway_that_fails_leaves_everything_as_it_was(cooling, gateway, sett
     assert send().json()["resend_after"] == 60
 
 
-def test_a_gateway_that_hangs_is_given_up_within_five_seconds(settings):
+def test_a_gateway_that_hangs_times_out_within_five_seconds(settings):
     settings.OTP_ECHO = False
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.OTP_SMS_URL = f"json://127.0.0.1:{silent.getsockname()[1]}/{{phone}}"
@@ -564,7 +564,7 @@ def test_a_gateway_that_hangs_is_given_up_within_five_seconds(settings):
     assert not OTP.objects.exists()
 
 
-def test_a_gateway_that_answers_letter_by_letter_is_given_up_too(settings):
+def test_a_gateway_that_answers_byte_by_byte_times_out_too(settings):
     settings.OTP_ECHO = False
 
     def trickle(server: socket.socket) -> None:
@@ -581,7 +581,7 @@ def test_a_gateway_that_answers_letter_by_letter_is_given_up_too(settings):
         begun = time.monotonic()
         assert outcome(send()) == UNAVAILABLE
         assert time.monotonic() - begun < 5
-        assert gone("message")  # and its thread with the next letter: a gateway could go on for ever
+        assert gone("message")  # and its thread ends at the next byte: a gateway could go on for ever
         thread.join()
 
 
@@ -593,7 +593,7 @@ def gone(name: str) -> bool:
     return name not in (thread.name for thread in threading.enumerate())
 
 
-def test_more_messages_than_the_gateway_may_keep_waiting_are_refused_at_once(gateway, caplog):
+def test_more_messages_than_may_be_in_flight_are_refused_at_once(gateway, caplog):
     taken = [sms.in_flight.acquire(blocking=False) for _ in range(sms.MAX_IN_FLIGHT)]
     begun = time.monotonic()
     assert outcome(send()) == UNAVAILABLE
@@ -606,9 +606,9 @@ def test_more_messages_than_the_gateway_may_keep_waiting_are_refused_at_once(gat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_transaction_is_open_while_the_gateway_is_asked(gateway):
+def test_no_transaction_is_open_while_the_gateway_is_called(gateway):
     seen = []
-    gateway.meanwhile = closing(lambda: seen.append(OTP.objects.filter(sent_at=None).count()))
+    gateway.before_answer = closing(lambda: seen.append(OTP.objects.filter(sent_at=None).count()))
     assert send().status_code == 201
     assert seen == [1]
 
@@ -617,7 +617,7 @@ def test_no_transaction_is_open_while_the_gateway_is_asked(gateway):
 def test_the_old_code_works_until_the_new_one_is_delivered(gateway):
     send()
     outcomes = []
-    gateway.meanwhile = closing(lambda: outcomes.append(outcome(verify(gateway.codes[0]))))
+    gateway.before_answer = closing(lambda: outcomes.append(outcome(verify(gateway.codes[0]))))
     assert send().status_code == 201
     assert outcomes == [LOGGED_IN]
     assert outcome(verify(gateway.codes[1])) == LOGGED_IN
@@ -629,7 +629,7 @@ def printed(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def counted() -> set[tuple[str, int]]:
-    """Name and count of the counters, but for the cool-down, which holds the time that it ends."""
+    """Name and count of the counters, except the cool-down, which stores when it ends."""
     return set(Counter.objects.exclude(name="otp_cooldown").values_list("name", "count"))
 
 

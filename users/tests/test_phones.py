@@ -1,4 +1,4 @@
-"""A phone number is one account in whatever usual spelling, and everything else is refused."""
+"""A phone number is one account in any usual spelling, and everything else is refused."""
 
 import re
 

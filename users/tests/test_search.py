@@ -73,7 +73,7 @@ def test_no_later_migration_lost_the_indexes(db):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_indexes_can_be_made_again_and_taken_away():
+def test_the_indexes_can_be_recreated_and_dropped():
     made = indexes.POSTGRESQL if connection.vendor == "postgresql" else indexes.SQLITE
     (operation,) = indexes.Migration.operations
     assert isinstance(operation, migrations.RunPython)

@@ -22,7 +22,7 @@ def support(staff):
     return staff
 
 
-def test_support_deactivates_an_account_which_is_out_at_once(support, asha, as_user):
+def test_support_deactivates_an_account_with_immediate_effect(support, asha, as_user):
     hers = as_user(asha)
     answer = as_user(support).patch(URL.format(asha.pk), {"is_active": False})
     assert (answer.status_code, answer.json()["is_active"]) == (200, False)
@@ -59,7 +59,7 @@ def test_only_a_superuser_makes_staff(support, boss, asha, as_user, changes):
     assert as_user(boss).patch(URL.format(asha.pk), changes).json()["is_staff"] is True
 
 
-def test_support_touches_no_account_with_rights_not_even_its_own(support, boss, as_user):
+def test_support_changes_no_account_with_rights_not_even_its_own(support, boss, as_user):
     merely_superuser = accounts.create(phone_number="+919444444444", is_superuser=True)
     for other in (support, boss, merely_superuser):
         assert as_user(support).patch(URL.format(other.pk), {"first_name": "X"}).status_code == 403
@@ -89,10 +89,10 @@ def test_an_account_that_is_not_there_is_404(boss, as_user):
     assert as_user(boss).patch(URL.format(10**17), {"first_name": "X"}).status_code == 404
 
 
-# --- Somebody stays in charge ----------------------------------------------------------------------------
+# --- One active superuser remains ------------------------------------------------------------------------
 
 
-def in_charge():
+def count_superusers():
     return UserProfile.objects.filter(is_active=True, is_staff=True, is_superuser=True).count()
 
 
@@ -103,7 +103,7 @@ def second(db):
 
 
 @pytest.mark.parametrize("field", ["is_active", "is_staff"])
-def test_the_last_superuser_does_not_put_himself_out(boss, as_user, field):
+def test_the_last_superuser_cannot_deactivate_himself(boss, as_user, field):
     client = as_user(boss)
     answer = client.patch(URL.format(boss.pk), {field: False, "first_name": "Gone"})
     assert (answer.status_code, answer.json()["code"], list(answer.json()["errors"])) == (
@@ -112,7 +112,7 @@ def test_the_last_superuser_does_not_put_himself_out(boss, as_user, field):
         [field],
     )
     boss.refresh_from_db()
-    assert (in_charge(), boss.first_name) == (1, "")
+    assert (count_superusers(), boss.first_name) == (1, "")
     assert client.get("/auth/me/").status_code == 200
 
 
@@ -125,27 +125,27 @@ def test_nor_in_the_console(boss, field):
     refused = console.post(path, {name: value for name, value in form.items() if name != field}, follow=True)
     assert refused.redirect_chain == [(path, 302)]
     assert "last active superuser" in refused.content.decode()
-    assert in_charge() == 1
+    assert count_superusers() == 1
 
 
-@pytest.mark.parametrize("spoilt", [{"is_active": False}, {"is_staff": False}])
-def test_one_who_is_out_himself_does_not_count(boss, second, as_user, spoilt):
-    accounts.change(second, **spoilt)
+@pytest.mark.parametrize("change", [{"is_active": False}, {"is_staff": False}])
+def test_an_inactive_superuser_does_not_count(boss, second, as_user, change):
+    accounts.change(second, **change)
     assert as_user(boss).patch(URL.format(boss.pk), {"is_active": False}).status_code == 400
 
 
 def test_with_another_superuser_one_may_go(boss, second, as_user):
     assert as_user(boss).patch(URL.format(boss.pk), {"is_active": False}).status_code == 200
-    assert in_charge() == 1
+    assert count_superusers() == 1
 
 
-def test_who_may_not_is_told_nothing_of_superusers(support, boss, as_user):
+def test_who_may_not_learns_nothing_of_superusers(support, boss, as_user):
     assert as_user(support).patch(URL.format(boss.pk), {"is_active": False}).status_code == 403
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_put_each_other_out_at_once_one_stays(boss, second):
-    def put_out(by, other):
+def test_of_two_who_deactivate_each_other_at_once_one_stays(boss, second):
+    def deactivate(by, other):
         try:
             accounts.administer(by=by, user_id=other.pk, is_active=False)
             return "out"
@@ -156,5 +156,5 @@ def test_of_two_who_put_each_other_out_at_once_one_stays(boss, second):
 
     for _ in range(5):
         UserProfile.objects.filter(is_superuser=True).update(is_active=True)
-        told = at_once(lambda: put_out(boss, second), lambda: put_out(second, boss))
-        assert (sorted(told), in_charge()) == (["out", "refused"], 1)
+        outcomes = at_once(lambda: deactivate(boss, second), lambda: deactivate(second, boss))
+        assert (sorted(outcomes), count_superusers()) == (["out", "refused"], 1)

@@ -1,4 +1,4 @@
-"""A login is a row: its tokens work while it lasts, a refresh token once, and nobody makes one himself."""
+"""A login is a row: its tokens are valid while it lasts, a refresh token once, and nobody can forge one."""
 
 import base64
 import json
@@ -118,7 +118,7 @@ def test_nobody_logs_somebody_else_out(asha, ravi):
     assert refresh(pair["refresh"]).status_code == 200
 
 
-def test_logging_out_everywhere_kills_every_token_of_the_user(asha, ravi):
+def test_logging_out_everywhere_ends_every_token_of_the_user(asha, ravi):
     pairs, other = [tokens.issue(asha) for _ in range(2)], tokens.issue(ravi)
     assert bearer(pairs[0]["access"]).post("/auth/logout-all/").status_code == 204
     for pair in pairs:
@@ -156,7 +156,7 @@ def test_the_logins_of_an_account_end_at_the_next_request(asha, change):
     assert problem(me(pair["access"])) == NOT_VALID
 
 
-def test_an_account_that_is_merely_marked_inactive_is_out_too(asha):
+def test_an_account_that_is_merely_marked_inactive_is_refused_too(asha):
     pair = tokens.issue(asha)
     accounts.change(asha, is_active=False)
     assert problem(me(pair["access"])) == NOT_VALID
@@ -230,7 +230,7 @@ FORGED: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
-def test_a_forged_token_opens_nothing(asha, forge):
+def test_a_forged_token_is_refused(asha, forge):
     pair = tokens.issue(asha)
     for path in ("/auth/me/", "/wallet/balance/"):
         assert problem(bearer(forge(pair["access"])).get(path)) == NOT_VALID
@@ -240,7 +240,7 @@ def test_a_forged_token_opens_nothing(asha, forge):
 
 
 @pytest.mark.parametrize("version", [None, -1, 1])
-def test_a_token_of_another_version_of_the_account_opens_nothing(asha, version):
+def test_a_token_of_another_version_of_the_account_is_refused(asha, version):
     pair = tokens.issue(asha)
     assert problem(me(signed(claims(pair["access"]), token_version=version))) == NOT_VALID
     assert problem(refresh(signed(claims(pair["refresh"]), token_version=version))) == NOT_VALID
@@ -345,7 +345,7 @@ BODIES = ({"amount": "1.00", "to_phone_number": "9888888888"}, {"amount": "x"}, 
 @pytest.mark.parametrize("path", PAYMENTS)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("out", ["deactivated", "logged out"])
-def test_who_is_out_pays_nothing_and_is_told_before_anything_else(asha, ravi, as_user, ledger, path, body, out):
+def test_who_is_logged_out_pays_nothing_and_gets_401_before_anything_else(asha, ravi, as_user, ledger, path, body, out):
     client, before = as_user(asha), ledger()
     if out == "deactivated":
         accounts.set_active(asha, False)
@@ -361,8 +361,8 @@ PROTECTED = [row[:3] for row in TABLE if row[3][0] == 401]
 
 @pytest.mark.parametrize(("method", "path", "body"), PROTECTED, ids=[" ".join(row[:2]) for row in PROTECTED])
 @pytest.mark.parametrize("out", ["deactivated", "logged out"])
-def test_whoever_is_out_is_out_everywhere(boss, as_user, method, path, body, out):
-    """Each call of the API that is not open to all, whoever may call it and wherever the account is checked."""
+def test_who_is_logged_out_is_refused_everywhere(boss, as_user, method, path, body, out):
+    """Each call of the API that needs a login, whoever may call it and wherever the account is checked."""
     client = as_user(boss)
     accounts.change(boss, is_active=False) if out == "deactivated" else tokens.end_all(boss)
     response = client.generic(method, numbered(path), json.dumps(body or {}), content_type="application/json")
@@ -370,7 +370,7 @@ def test_whoever_is_out_is_out_everywhere(boss, as_user, method, path, body, out
 
 
 @pytest.mark.parametrize("path", PAYMENTS)
-def test_who_is_merely_marked_inactive_is_not_even_told_a_first_receipt(asha, ravi, as_user, path):
+def test_who_is_merely_marked_inactive_gets_no_first_receipt(asha, ravi, as_user, path):
     client, body = as_user(asha), BODIES[0] if path == "/wallet/transfer/" else {"amount": "1.00"}
     pay = lambda: client.post(path, body, format="json", HTTP_IDEMPOTENCY_KEY="lunch")  # noqa: E731
     assert pay().status_code == 200
@@ -400,7 +400,7 @@ def test_a_view_that_is_not_ours_checks_the_account(asha, ravi):
     assert Stock.as_view()(request).status_code == 401
 
 
-def test_who_is_out_gets_no_first_receipt_either(asha, as_user):
+def test_who_is_logged_out_gets_no_first_receipt_either(asha, as_user):
     client, payment = as_user(asha), {"amount": "1.00"}
     assert client.post("/wallet/debit/", payment, HTTP_IDEMPOTENCY_KEY="bus").status_code == 200
     tokens.end_all(asha)

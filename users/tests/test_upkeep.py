@@ -1,4 +1,4 @@
-"""What an operator runs at night or by hand: old rows go, and the gateway is tried."""
+"""What an operator runs at night or by hand: old rows are removed, and the gateway is tested."""
 
 from datetime import timedelta
 from io import StringIO
@@ -18,7 +18,7 @@ def later(monkeypatch, **ago):
 
 @pytest.fixture
 def traces(asha, settings):
-    """A code that was asked for, a login, and the counters that both leave."""
+    """A code that was requested, a login, and the counters of both."""
     settings.OTP_SENDS_CAPPED, settings.OTP_COOLDOWN = True, 30
     otp.send(phone_number=asha.phone_number, address="127.0.0.1")
     tokens.issue(asha)
@@ -52,7 +52,7 @@ def test_logins_go_when_they_have_ended(traces, asha, monkeypatch):
     assert "1 login," in prune()
 
 
-def test_a_test_message_says_whether_the_gateway_took_it(settings):
+def test_a_test_message_says_whether_the_gateway_accepted_it(settings):
     settings.OTP_SMS_URL = "json://127.0.0.1:9/{phone}"
     with pytest.raises(CommandError, match="did not accept"):
         call_command("send_test_sms", "9999999999")
@@ -68,7 +68,7 @@ def test_at_the_end_of_the_budget_known_numbers_still_get_codes(asha, settings, 
     assert nobody.post("/auth/send-otp/", {"phone_number": "9999999999"}).status_code == 201
 
 
-def test_what_was_sent_and_what_came_back_are_figures_of_the_day(asha, nobody):
+def test_codes_sent_and_verified_are_counted_by_day(asha, nobody):
     for phone in ("9999999999", "9999999999", "9888888888"):
         code = nobody.post("/auth/send-otp/", {"phone_number": phone}).json()["otp"]
     assert nobody.post("/auth/verify-otp/", {"phone_number": "9888888888", "otp": code}).status_code == 200

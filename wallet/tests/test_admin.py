@@ -1,4 +1,4 @@
-"""Wallets in the console: to be found and looked at, never touched."""
+"""Wallets in the console: found and shown, never edited."""
 
 import pytest
 from django.db import connection

@@ -1,4 +1,4 @@
-"""Staff put money into a wallet, and take it out, by the phone number of who has it."""
+"""Staff credit and debit a wallet by the phone number of its owner."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -35,7 +35,7 @@ def test_money_moves_by_phone_in_any_spelling_and_is_audited(pay, clerk, asha, u
 
 
 @pytest.mark.parametrize("url", [CREDIT, DEBIT])
-def test_an_unknown_phone_is_told(pay, asha, url):
+def test_an_unknown_phone_is_an_error(pay, asha, url):
     answer = pay(url, "9111111111")
     assert (answer.status_code, answer.json()["code"]) == (404, "recipient_not_found")
 
@@ -48,7 +48,7 @@ def test_ones_own_wallet_is_refused(pay, clerk, url):
 
 @pytest.mark.parametrize("url", [CREDIT, DEBIT])
 @pytest.mark.parametrize("taken_by_another", [True, False])
-def test_a_repeat_is_answered_whoever_has_the_number_now(pay, asha, ravi, url, taken_by_another):
+def test_a_repeat_is_answered_even_if_another_has_the_number_now(pay, asha, ravi, url, taken_by_another):
     first = pay(url, asha.phone, key="k1")
     phone = asha.phone
     accounts.assign_phone(asha, "+919444444444")

@@ -26,7 +26,7 @@ def command(*arguments):
 
 
 def run(sql, *values):
-    """As somebody would who has got round the triggers."""
+    """Like somebody who has got round the triggers."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -331,7 +331,7 @@ def key_of_another():
 
 @pytest.fixture
 def used_books(asha, ravi, boss):
-    """Holds that are open, captured in part, voided and over, a refund in parts, and requests that are paid, declined
+    """Holds that are open, partly captured, voided and expired, a refund in parts, and requests that are paid, declined
     and open; `books` of every kind."""
     paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("200.00"), key="k")
     for amount in ("30.00", "40.00"):

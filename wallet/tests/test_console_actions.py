@@ -1,4 +1,4 @@
-"""Freeze, credit, debit and reverse from the console: a reason, a second look, once, and logged."""
+"""Freeze, credit, debit and reverse from the console: with a reason, confirmed, once, and logged."""
 
 import re
 from decimal import Decimal
@@ -16,7 +16,7 @@ from wallet.models import Wallet
 
 @pytest.fixture
 def console():
-    """A client of the console, logged in as the user; in a group, where one is named."""
+    """A client of the console, logged in as the user, optionally in a group."""
 
     def client_of(user, group=None):
         if group:
@@ -38,8 +38,8 @@ def operations(console, staff):
     return console(staff, "Operations")
 
 
-def page_of(wallet, deed):
-    return f"/admin/wallet/wallet/{wallet.pk}/{deed}/"
+def page_of(wallet, action):
+    return f"/admin/wallet/wallet/{wallet.pk}/{action}/"
 
 
 def key_in(page):
@@ -47,13 +47,13 @@ def key_in(page):
 
 
 def fill_in(client, path, **fields):
-    """As people do it: open the page, fill it in, look at it once more, confirm."""
+    """As people do it: open the page, fill it in, check it on the second page, confirm."""
     data = {"key": key_in(client.get(path)), **fields}
     assert client.post(path, data).context["confirm"] is True
     return client.post(path, {**data, "confirmed": ""})
 
 
-def told(page):
+def errors(page):
     return page.context["form"].non_field_errors() or page.context["form"].errors
 
 
@@ -101,7 +101,7 @@ def test_the_same_page_sent_twice_moves_money_once(finance, asha):
     assert [finance.post(path, data).status_code for _ in range(2)] == [302, 302]
     assert Wallet.objects.get(user=asha).balance == 1005
     assert LogEntry.objects.count() == 1
-    assert "used for another request" in str(told(finance.post(path, {**data, "amount": "6"})))
+    assert "used for another request" in str(errors(finance.post(path, {**data, "amount": "6"})))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_same_page_sent_twice_moves_money_once(finance, asha):
         ({"amount": "5", "reason": "x", "key": ""}, "key"),
     ],
 )
-def test_what_is_filled_in_wrong_is_told_and_nothing_moves(finance, asha, ledger, fields, wrong):
+def test_what_is_filled_in_wrong_is_shown_and_nothing_moves(finance, asha, ledger, fields, wrong):
     before = ledger()
     page = finance.post(page_of(asha.wallet, "credit"), {"key": "0" * 32, "confirmed": "", **fields})
     assert (page.status_code, list(page.context["form"].errors)) == (200, [wrong])
@@ -129,26 +129,28 @@ def test_what_is_filled_in_wrong_is_told_and_nothing_moves(finance, asha, ledger
 
 
 @pytest.mark.parametrize(
-    ("deed", "amount", "says"),
+    ("action", "amount", "says"),
     [("debit", "1000.01", "holds 1000.00"), ("credit", "1000000.01", "At most"), ("credit", "999000", None)],
 )
-def test_a_broken_rule_is_told_above_the_form(finance, asha, settings, deed, amount, says):
+def test_a_broken_rule_is_shown_above_the_form(finance, asha, settings, action, amount, says):
     settings.WALLET_MAX_BALANCE = 999000
-    page = finance.post(page_of(asha.wallet, deed), {"key": "0" * 32, "confirmed": "", "amount": amount, "reason": "x"})
+    page = finance.post(
+        page_of(asha.wallet, action), {"key": "0" * 32, "confirmed": "", "amount": amount, "reason": "x"}
+    )
     assert page.status_code == 200
-    assert (says or "holds at most") in str(told(page))
+    assert (says or "holds at most") in str(errors(page))
     assert not LogEntry.objects.exists()
 
 
-def test_a_wallet_is_frozen_with_a_reason_and_melts_again(operations, asha):
+def test_a_wallet_is_frozen_with_a_reason_and_unfrozen_again(operations, asha):
     fill_in(operations, page_of(asha.wallet, "freeze"), reason="Stolen phone")
     assert Wallet.objects.get(user=asha).is_frozen
     wallet = operations.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
-    assert [deed["title"] for deed in wallet.context["actions_detail"]] == ["Unfreeze", "Set tier"]
+    assert [action["title"] for action in wallet.context["actions_detail"]] == ["Unfreeze", "Set tier"]
     fill_in(operations, page_of(asha.wallet, "unfreeze"), reason="Found again")
     assert not Wallet.objects.get(user=asha).is_frozen
-    told = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
-    assert [(one["before"], one["after"], one["reason"]) for one in told] == [
+    entries = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
+    assert [(entry["before"], entry["after"], entry["reason"]) for entry in entries] == [
         ("ACTIVE", "FROZEN", "Stolen phone"),
         ("FROZEN", "ACTIVE", "Found again"),
     ]
@@ -157,13 +159,13 @@ def test_a_wallet_is_frozen_with_a_reason_and_melts_again(operations, asha):
 def test_a_frozen_wallet_is_not_adjusted(finance, boss, asha):
     status.freeze(user_id=boss.pk, wallet_id=asha.wallet.pk, reason="x")
     data = {"key": "0" * 32, "confirmed": "", "amount": "5", "reason": "x"}
-    assert "frozen" in str(told(finance.post(page_of(asha.wallet, "credit"), data)))
+    assert "frozen" in str(errors(finance.post(page_of(asha.wallet, "credit"), data)))
 
 
 def test_a_transaction_is_reversed_once(finance, asha, ravi):
     paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(100)).transaction
     page = f"/admin/transactions/transaction/{paid.pk}/"
-    assert [deed["title"] for deed in finance.get(f"{page}change/").context["actions_detail"]] == ["Reverse"]
+    assert [action["title"] for action in finance.get(f"{page}change/").context["actions_detail"]] == ["Reverse"]
     assert fill_in(finance, f"{page}reverse/", reason="Wrong number").status_code == 302
     assert Wallet.objects.get(user=asha).balance == 1000
     assert audit.details(LogEntry.objects.get()) == {
@@ -176,7 +178,7 @@ def test_a_transaction_is_reversed_once(finance, asha, ravi):
     }
     assert finance.get(f"{page}change/").context["actions_detail"] == []
     again = finance.post(f"{page}reverse/", {"key": "0" * 32, "confirmed": "", "reason": "x"})
-    assert "given back already" in str(told(again))
+    assert "given back already" in str(errors(again))
 
 
 def test_a_transaction_is_reversed_in_parts_until_all_is_given_back(finance, asha, ravi):
@@ -184,12 +186,12 @@ def test_a_transaction_is_reversed_in_parts_until_all_is_given_back(finance, ash
     page = f"/admin/transactions/transaction/{paid.pk}/"
     fill_in(finance, f"{page}reverse/", amount="30.00", reason="One shirt")
     shown = finance.get(f"{page}change/")
-    assert [deed["title"] for deed in shown.context["actions_detail"]] == ["Reverse"]
+    assert [action["title"] for action in shown.context["actions_detail"]] == ["Reverse"]
     assert "30.00" in shown.content.decode()
     data = {"key": "0" * 32, "confirmed": "", "reason": "x"}
-    assert "70.00 remains" in str(told(finance.post(f"{page}reverse/", {**data, "amount": "70.01"})))
+    assert "70.00 remains" in str(errors(finance.post(f"{page}reverse/", {**data, "amount": "70.01"})))
     for wrong in ("0", "-5", "1e2", "1.005"):
-        assert list(told(finance.post(f"{page}reverse/", {**data, "amount": wrong}))) == ["amount"]
+        assert list(errors(finance.post(f"{page}reverse/", {**data, "amount": wrong}))) == ["amount"]
     twice = [finance.post(f"{page}reverse/", {**data, "amount": "20"}).status_code for _ in range(2)]
     assert twice == [302, 302] and Wallet.objects.get(user=asha).balance == 950
     fill_in(finance, f"{page}reverse/", amount="", reason="The rest")
@@ -200,12 +202,12 @@ def test_a_transaction_is_reversed_in_parts_until_all_is_given_back(finance, ash
 
 
 @pytest.mark.parametrize("wallet", ["0", "x", "99999999999999999999", "%00"])
-@pytest.mark.parametrize("deed", ["credit", "freeze", "nothing"])
-def test_there_is_no_page_for_a_wallet_that_is_not(console, boss, wallet, deed):
+@pytest.mark.parametrize("action", ["credit", "freeze", "nothing"])
+def test_there_is_no_page_for_a_missing_wallet(console, boss, wallet, action):
     client = console(boss)
     client.raise_request_exception = False
     for method in (client.get, client.post):
-        assert method(f"/admin/wallet/wallet/{wallet}/{deed}/").status_code in (302, 404)
+        assert method(f"/admin/wallet/wallet/{wallet}/{action}/").status_code in (302, 404)
 
 
 def test_a_form_from_elsewhere_is_refused(console, boss, asha, ledger):

@@ -1,4 +1,4 @@
-"""Workers and the database are killed under load: what was acknowledged is there, and nothing happened twice."""
+"""Workers and the database are killed under load: what was acknowledged is stored, and nothing happened twice."""
 
 import os
 import random
@@ -23,13 +23,13 @@ CLIENTS = 6
 WORKER_KILLS, DATABASE_KILLS = 6, 2
 SECONDS_BETWEEN_KILLS = 2.0
 FUNDS = Decimal("5000.00")
-# What may be refused: of a hold or a payment another request took all before, or there is too little.
+# Allowed refusals: another request took all of the hold or the payment before, or the funds are too low.
 REFUSALS = {"insufficient_funds", "hold_closed", "capture_exceeds_hold", "already_reversed", "refund_exceeds_remaining"}
 
 
 @dataclass
 class Done:
-    """A request that was answered for good."""
+    """A request with its final answer."""
 
     key: str
     path: str
@@ -39,8 +39,8 @@ class Done:
 
 @dataclass
 class Client:
-    """Pays others and holds money for them, each time under a new key, and takes or gives back what came to it; a key
-    is repeated until it is answered for good."""
+    """Pays others and holds money for them, each time with a new key, and captures or gives back what it received. A
+    request is repeated with its key until its final answer."""
 
     phone: str
     token: str
@@ -55,7 +55,7 @@ class Client:
 
     def run(self, live: Live, stop: threading.Event) -> None:
         while not stop.is_set():
-            self.choice.choice([self.pay, self.hold, self.close, self.give_back])(live)
+            self.choice.choice([self.pay, self.hold, self.close, self.refund])(live)
 
     def pay(self, live: Live) -> None:
         other = self.choice.choice(self.others)
@@ -70,7 +70,7 @@ class Client:
             other.to_close += [hold["id"]] * 3
 
     def close(self, live: Live) -> None:
-        """A hold, in parts: one of them is void, or is too much."""
+        """A hold, in parts; one part is a void, or too much."""
         if self.to_close:
             path = f"/wallet/holds/{self.to_close.pop(0)}/"
             if self.choice.random() < 0.25:
@@ -78,8 +78,8 @@ class Client:
             else:
                 self.request(live, f"{path}capture/", {"amount": self.amount(900), "final": False})
 
-    def give_back(self, live: Live) -> None:
-        """Twice of a payment, which may be too much."""
+    def refund(self, live: Live) -> None:
+        """Two parts of a payment, which may be too much."""
         if self.to_give_back:
             path = f"/transactions/{self.to_give_back.pop(0)}/refund/"
             for _ in range(2):
@@ -89,7 +89,7 @@ class Client:
         return f"{self.choice.randint(1, paise) / 100:.2f}"
 
     def request(self, live: Live, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What it was answered with; None where it was refused."""
+        """The body of the answer; None if it was refused."""
         key = uuid4().hex
         while True:
             answer = self.attempt(live, path, body, key)
@@ -143,7 +143,7 @@ def _under_load(live: Live, clients: list[Client], disturb: Callable[[], None]) 
 
 
 def _kill(live: Live, postgres: Postgres) -> None:
-    """Workers one after the other, each old enough; the database twice in between."""
+    """Kill workers one after the other, each old enough, and the database twice in between."""
     for turn in range(WORKER_KILLS):
         time.sleep(SECONDS_BETWEEN_KILLS)
         victim = live.workers()[0]
@@ -173,17 +173,18 @@ def _reconcile(live: Live, postgres: Postgres, clients: list[Client]) -> None:
 
 
 def _compare_with_rows(connection: psycopg.Connection, acknowledged: list[Done]) -> None:
-    """Each key stands for what was told under it, and there is nothing that was not told."""
+    """Each key stands for what was answered, and there is nothing else."""
     found = connection.execute("SELECT key, transaction_id, hold_id FROM wallet_key").fetchall()
     assert len({key for key, _, _ in found}) == len(found)
-    told = {done.key: (done.answer.body.get("transaction_id"), done.answer.body.get("id")) for done in acknowledged}
-    assert {key: ids for key, *ids in found} == {key: list(ids) for key, ids in told.items()}
+    answered = {done.key: (done.answer.body.get("transaction_id"), done.answer.body.get("id")) for done in acknowledged}
+    assert {key: ids for key, *ids in found} == {key: list(ids) for key, ids in answered.items()}
     rows = connection.execute(
         "SELECT id, amount, hold_id, reverses_id FROM transactions_transaction WHERE transaction_type <> 'CREDIT'"
     )
     receipts = [done.answer.body for done in acknowledged if "transaction_id" in done.answer.body]
     assert sorted((pk, Decimal(amount).scaleb(-2), hold, reverses) for pk, amount, hold, reverses in rows) == sorted(
-        (told["transaction_id"], Decimal(told["amount"]), told["hold"], told["reverses"]) for told in receipts
+        (answered["transaction_id"], Decimal(answered["amount"]), answered["hold"], answered["reverses"])
+        for answered in receipts
     )
     opened = [done.answer.body["id"] for done in acknowledged if done.path == "/wallet/holds/"]
     assert sorted(opened) == [pk for (pk,) in connection.execute("SELECT id FROM wallet_hold ORDER BY id")]
@@ -193,7 +194,7 @@ def _compare_with_rows(connection: psycopg.Connection, acknowledged: list[Done])
 
 
 def _compare_sums(connection: psycopg.Connection) -> None:
-    """What was captured and given back is within what it is of, and wallets set aside what is left of their holds."""
+    """Captures and refunds do not exceed their holds and transactions, and `held` is what remains of open holds."""
     for question in (
         """
         SELECT hold.id FROM wallet_hold AS hold LEFT JOIN transactions_transaction AS part ON part.hold_id = hold.id
@@ -214,7 +215,7 @@ def _compare_sums(connection: psycopg.Connection) -> None:
 
 
 def _repeat_one_of_each(live: Live, client: Client) -> None:
-    """Under its old key it is answered as before; a hold is shown as it is now."""
+    """With its old key it gets the same answer, but a hold as it is now."""
     for done in {_kind(done): done for done in client.done}.values():
         again = live.post(done.path, done.body, client.token, done.key)
         if "transaction_id" in done.answer.body:

@@ -35,22 +35,22 @@ def admin_path(user, verb):
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"),
+    ("verb", "expected"),
     [
         ("credit", {"transaction_type": "CREDIT", "balance": "1010.50", "sender": None, "receiver": "user_9999999999"}),
         ("debit", {"transaction_type": "DEBIT", "balance": "989.50", "sender": "user_9999999999", "receiver": None}),
     ],
 )
-def test_the_receipt_tells_what_happened(asha, as_user, verb, told):
+def test_the_receipt_says_what_happened(asha, as_user, verb, expected):
     answer = as_user(asha).post(f"/wallet/{verb}/", {"amount": "10.5", "remarks": "tea"})
     receipt = answer.json()
     row = Transaction.objects.latest("pk")
     assert answer.status_code == 200
     assert list(receipt) == RECEIPT
-    assert receipt | told | {"amount": "10.50", "remarks": "tea", "transaction_id": row.pk} == receipt
+    assert receipt | expected | {"amount": "10.50", "remarks": "tea", "transaction_id": row.pk} == receipt
     assert receipt["timestamp"].endswith("Z")
     assert parse_datetime(receipt["timestamp"]) == row.timestamp
-    assert f"{balance(asha):.2f}" == told["balance"]
+    assert f"{balance(asha):.2f}" == expected["balance"]
 
 
 def test_the_balance_is_shown_with_its_currency_and_status(asha, as_user):
@@ -84,7 +84,7 @@ def test_the_last_paisa_can_be_taken(asha, as_user):
 
 
 @pytest.mark.parametrize("verb", ["credit", "debit"])
-def test_a_frozen_wallet_neither_gets_nor_gives(asha, as_user, ledger, verb):
+def test_a_frozen_wallet_neither_receives_nor_pays(asha, as_user, ledger, verb):
     freeze(asha)
     refusal = as_user(asha).post(f"/wallet/{verb}/", {"amount": "1"})
     assert (refusal.status_code, refusal.json()["code"]) == (403, "wallet_frozen")
@@ -240,7 +240,7 @@ def test_the_right_without_being_staff_is_none(asha, ravi, as_user, ledger):
     assert len(ledger()) == 1
 
 
-def test_a_deactivated_owner_is_out(asha, as_user, ledger):
+def test_a_deactivated_owner_is_refused(asha, as_user, ledger):
     client = as_user(asha)
     accounts.set_active(asha, False)
     assert client.post("/wallet/debit/", {"amount": "1"}).status_code == 401

@@ -1,4 +1,4 @@
-"""Made-up people and payments obey every rule, and leave alone what was there before."""
+"""Made-up people and payments obey every rule, and change nothing that was there before."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -53,7 +53,7 @@ def test_people_look_like_people_and_can_be_paid(db):
     assert user.logins.count() == 0
 
 
-def test_the_same_again_makes_others_and_touches_nobody(asha, ravi):
+def test_a_repeat_creates_other_people_and_changes_nobody(asha, ravi):
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("150.50"))
     before = list(Wallet.objects.order_by("pk").values())
     make()

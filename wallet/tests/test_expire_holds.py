@@ -1,4 +1,4 @@
-"""The command closes the holds that are over, and no others."""
+"""The command closes the expired holds, and no others."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ def command():
     return out.getvalue().strip()
 
 
-def test_it_closes_what_is_over_and_leaves_what_is_open(asha, ravi, clock_at):
+def test_it_closes_what_expired_and_leaves_what_is_open(asha, ravi, clock_at):
     for seconds in (60, 90, 3600):
         holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("10.00"), expires_in=seconds)
     clock_at(timezone.now() + timedelta(seconds=120))

@@ -1,4 +1,4 @@
-"""Whatever fails at whatever moment, an operation has happened whole or not at all, and its answer says which."""
+"""Whatever fails at any moment, an operation has happened completely or not at all, and its answer says which."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ def operations(asha, ravi, boss) -> dict[str, Callable[[], Any]]:
 
 
 def expire(hold: Hold) -> None:
-    """What is over is closed with the next payment, and here by itself."""
+    """Expired holds are closed with the next payment, and here alone."""
     holds.expire(wallet_id=hold.payer_id)
 
 
@@ -88,7 +88,7 @@ def done() -> int:
 
 @contextmanager
 def fault_at(statement: int, fault: Exception) -> Iterator[list[str]]:
-    """Raises the fault in place of the k-th statement; yields the statements that came."""
+    """Raises the fault in place of the k-th statement; yields the statements so far."""
     seen: list[str] = []
 
     def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -122,7 +122,7 @@ def test_a_fault_at_any_statement_changes_nothing(operations, name, fault, answe
 
 @pytest.mark.parametrize("name", KEYED)
 @pytest.mark.parametrize("commits", [False, True], ids=["before the commit", "after the commit"])
-def test_a_break_while_committing_is_told_and_a_repeat_with_the_key_moves_money_once(
+def test_a_break_while_committing_is_reported_and_a_repeat_with_the_key_moves_money_once(
     operations, name, commits, monkeypatch
 ):
     commit = connection._commit
@@ -142,7 +142,7 @@ def test_a_break_while_committing_is_told_and_a_repeat_with_the_key_moves_money_
 
 
 def conflict(kind: type[psycopg.Error]) -> OperationalError:
-    """As Django raises it: the driver's own error is its cause."""
+    """An error as Django raises it, with the driver's own as its cause."""
     fault = OperationalError("in conflict with another transaction")
     fault.__cause__ = kind()
     return fault
@@ -185,17 +185,17 @@ WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.Conflict(
 
 
 @pytest.fixture
-def told(monkeypatch) -> list[str | float]:
+def retries(monkeypatch) -> list[str | float]:
     """Why operations are repeated, and the longest pause (seconds) before each try."""
-    told: list[str | float] = []
-    monkeypatch.setattr("wallet.faults.metrics.count_retry", told.append)
+    retries: list[str | float] = []
+    monkeypatch.setattr("wallet.faults.metrics.count_retry", retries.append)
     monkeypatch.setattr("wallet.faults.random.uniform", lambda least, most: most)
-    monkeypatch.setattr("wallet.faults.time.sleep", told.append)
-    return told
+    monkeypatch.setattr("wallet.faults.time.sleep", retries.append)
+    return retries
 
 
 @pytest.mark.parametrize("why", WHY)
-def test_before_each_further_try_is_a_longer_pause_and_its_reason_is_counted(operations, told, why):
+def test_before_each_further_try_is_a_longer_pause_and_its_reason_is_counted(operations, retries, why):
     def wrapper(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if "INSERT" in sql:
             raise WHY[why]
@@ -203,13 +203,13 @@ def test_before_each_further_try_is_a_longer_pause_and_its_reason_is_counted(ope
 
     with connection.execute_wrapper(wrapper), pytest.raises(ServerBusy):
         operations["transfer"]()
-    assert told == [why, 0.05, why, 0.1]
+    assert retries == [why, 0.05, why, 0.1]
 
 
-def test_another_connection_is_tried_without_a_pause_and_counted(operations, told, closed):
+def test_another_connection_is_tried_without_a_pause_and_counted(operations, retries, closed):
     with fault_at(3, lost()):
         operations["transfer"]()
-    assert told == ["connection"]
+    assert retries == ["connection"]
 
 
 def test_no_operation_is_part_of_a_transaction_that_may_yet_be_rolled_back(operations):
@@ -244,7 +244,7 @@ AT_FAULT = {
 
 @pytest.fixture
 def closed(monkeypatch) -> list[int]:
-    """Grows with each connection that is given up; on a database of files it goes on all the same."""
+    """Grows with each connection that is closed; on SQLite the connection is kept."""
     times: list[int] = []
     close = connection.close
     monkeypatch.setattr(connection, "close", lambda: (times.append(1), close())[1])

@@ -1,4 +1,4 @@
-"""Holds in the console: found, looked at, captured and voided by who adjusts wallets."""
+"""Holds in the console: found and shown, captured and voided by staff who adjust wallets."""
 
 import re
 from datetime import timedelta
@@ -22,7 +22,7 @@ HOLDS = "/admin/wallet/hold/"
 
 @pytest.fixture
 def console():
-    """A client of the console, logged in as the user; in a group, where one is named."""
+    """A client of the console, logged in as the user, optionally in a group."""
 
     def client_of(user, group=None):
         user.groups.set(Group.objects.filter(name=group))
@@ -50,7 +50,7 @@ def held(asha, ravi):
 
 @pytest.fixture
 def over(held, at):
-    """A hold that is over, though nobody closed it."""
+    """An expired hold that is not closed yet."""
     with at(timezone.now() - timedelta(days=2)):
         return held("7.00", expires_in=60)
 
@@ -59,7 +59,7 @@ def form(**fields):
     return {"key": "0" * 32, "confirmed": "", "reason": "x", "rest": "free", **fields}
 
 
-def told(page):
+def errors(page):
     assert page.status_code == 200
     return str(page.context["form"].non_field_errors() or page.context["form"].errors)
 
@@ -69,14 +69,14 @@ def found(page):
     return [hold.pk for hold in page.context["cl"].result_list]
 
 
-def deeds(page):
-    return [deed["title"] for deed in page.context["actions_detail"]]
+def actions(page):
+    return [action["title"] for action in page.context["actions_detail"]]
 
 
-# --- To look at ---------------------------------------------------------------------------------------
+# --- Lists and pages ----------------------------------------------------------------------------------
 
 
-def test_the_list_tells_what_a_hold_is_at_this_moment(console, boss, held, over):
+def test_the_list_shows_the_present_status_of_a_hold(console, boss, held, over):
     hold = held()
     holds.capture(user_id=hold.payee.user_id, hold_id=hold.pk, amount=Decimal("30.00"), final=False)
     text = re.sub(r"\s+", " ", console(boss).get(HOLDS).content.decode())
@@ -111,7 +111,7 @@ def test_a_hold_that_nobody_closed_is_found_as_expired(console, boss, over):
     assert found(console(boss).get(HOLDS, {"status": "EXPIRED"})) == [over.pk]
     assert found(console(boss).get(HOLDS, {"status": "OPEN"})) == []
     page = console(boss).get(f"{HOLDS}{over.pk}/change/")
-    assert "EXPIRED" in page.content.decode() and deeds(page) == []
+    assert "EXPIRED" in page.content.decode() and actions(page) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_page_shows_all_of_it_and_leads_to_people_and_captures(console, boss
         assert f"/admin/users/userprofile/{user.pk}/change/" in text
     assert f"/admin/transactions/transaction/{row.pk}/change/" in text
     assert "A room" in text and not page.context["adminform"].form.fields
-    assert deeds(page) == ["Capture", "Void"]
+    assert actions(page) == ["Capture", "Void"]
     assert (
         f"{HOLDS}{hold.pk}/change/" in client.get(f"/admin/transactions/transaction/{row.pk}/change/").content.decode()
     )
@@ -173,7 +173,7 @@ def test_the_page_of_a_wallet_shows_its_open_holds_of_both_sides(console, boss, 
         assert f"{HOLDS}{hold.pk}/change/" in pk and other in side and remaining == amount
 
 
-# --- To capture and void ------------------------------------------------------------------------------
+# --- Capture and void ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("group", "may"), [("Support", False), ("Operations", False), ("Finance", True), (None, None)])
@@ -182,10 +182,10 @@ def test_each_group_sees_holds_and_one_closes_them(console, staff, held, group, 
     page = client.get(f"{HOLDS}{hold.pk}/change/")
     assert page.status_code == (403 if may is None else 200)
     if may is not None:
-        assert deeds(page) == (["Capture", "Void"] if may else [])
-    for deed in ("capture", "void"):
+        assert actions(page) == (["Capture", "Void"] if may else [])
+    for action in ("capture", "void"):
         answer = client.post(
-            f"{HOLDS}{hold.pk}/{deed}/", form(key=deed[0].encode().hex() * 16, amount="1", rest="held")
+            f"{HOLDS}{hold.pk}/{action}/", form(key=action[0].encode().hex() * 16, amount="1", rest="held")
         )
         assert answer.status_code == (302 if may else 403)
     assert Hold.objects.get().status == ("VOIDED" if may else "OPEN")
@@ -217,29 +217,29 @@ def test_a_capture_is_looked_at_once_more_done_and_logged_with_its_reason(financ
         "transaction": row.pk,
         "reason": "The payee asked",
     }
-    assert deeds(finance.get(page["Location"])) == []
+    assert actions(finance.get(page["Location"])) == []
 
 
 @pytest.mark.parametrize(
     ("rest", "status_after", "held_after"), [("free", "CAPTURED", "0.00"), ("held", "OPEN", "70.00")]
 )
-def test_the_rest_is_freed_or_stays_held(finance, asha, held, rest, status_after, held_after):
+def test_the_rest_is_released_or_stays_held(finance, asha, held, rest, status_after, held_after):
     hold = held()
     finance.post(f"{HOLDS}{hold.pk}/capture/", form(amount="30", rest=rest))
     assert Hold.objects.get().status == status_after
     assert f"{Wallet.objects.get(user=asha).held:.2f}" == held_after
 
 
-@pytest.mark.parametrize("deed", ["capture", "void"])
-def test_the_same_page_sent_twice_does_it_once(finance, held, ledger, deed):
+@pytest.mark.parametrize("action", ["capture", "void"])
+def test_the_same_page_sent_twice_does_it_once(finance, held, ledger, action):
     hold = held()
-    path, data = f"{HOLDS}{hold.pk}/{deed}/", form(amount="30.00", rest="held")
+    path, data = f"{HOLDS}{hold.pk}/{action}/", form(amount="30.00", rest="held")
     assert [finance.post(path, data).status_code for _ in range(2)] == [302, 302]
-    assert len(ledger()) == (2 if deed == "capture" else 1)
+    assert len(ledger()) == (2 if action == "capture" else 1)
     assert LogEntry.objects.count() == 1
 
 
-def test_a_void_frees_the_money_and_is_logged(finance, asha, held):
+def test_a_void_releases_the_money_and_is_logged(finance, asha, held):
     hold = held()
     finance.post(f"{HOLDS}{hold.pk}/void/", form(reason="Both agreed"))
     assert (Hold.objects.get().status, Wallet.objects.get(user=asha).available) == ("VOIDED", 1000)
@@ -262,37 +262,37 @@ def test_a_void_frees_the_money_and_is_logged(finance, asha, held):
         ({"key": "mine"}, "key"),
     ],
 )
-def test_what_is_filled_in_wrong_is_told_and_nothing_moves(finance, held, ledger, fields, wrong):
+def test_what_is_filled_in_wrong_is_shown_and_nothing_moves(finance, held, ledger, fields, wrong):
     hold, before = held(), ledger()
     page = finance.post(f"{HOLDS}{hold.pk}/capture/", form(**fields))
     assert (page.status_code, list(page.context["form"].errors)) == (200, [wrong])
     assert ledger() == before and Hold.objects.get().status == "OPEN"
 
 
-@pytest.mark.parametrize(("deed", "who"), [("capture", "asha"), ("void", "asha"), ("capture", "ravi")])
-def test_a_frozen_side_is_told_above_the_form(finance, boss, asha, ravi, held, deed, who):
+@pytest.mark.parametrize(("action", "who"), [("capture", "asha"), ("void", "asha"), ("capture", "ravi")])
+def test_a_frozen_side_is_shown_above_the_form(finance, boss, asha, ravi, held, action, who):
     hold = held()
     status.freeze(user_id=boss.pk, wallet_id={"asha": asha, "ravi": ravi}[who].wallet.pk, reason="x")
-    page = finance.post(f"{HOLDS}{hold.pk}/{deed}/", form())
-    if deed == "void":
-        assert page.status_code == 302  # what is promised can be let go
+    page = finance.post(f"{HOLDS}{hold.pk}/{action}/", form())
+    if action == "void":
+        assert page.status_code == 302  # a frozen side does not prevent a void
     else:
-        assert {"asha": "payer cannot make this payment", "ravi": "wallet is frozen"}[who] in told(page)
+        assert {"asha": "payer cannot make this payment", "ravi": "wallet is frozen"}[who] in errors(page)
 
 
-def test_more_than_remains_and_what_is_over_are_told_above_the_form(finance, held, over):
+def test_more_than_remains_and_what_expired_are_shown_above_the_form(finance, held, over):
     hold = held()
-    assert "100.00 remains" in told(finance.post(f"{HOLDS}{hold.pk}/capture/", form(amount="100.01")))
-    assert "has expired" in told(finance.post(f"{HOLDS}{over.pk}/capture/", form()))
-    assert "has expired" in told(finance.post(f"{HOLDS}{over.pk}/void/", form()))
+    assert "100.00 remains" in errors(finance.post(f"{HOLDS}{hold.pk}/capture/", form(amount="100.01")))
+    assert "has expired" in errors(finance.post(f"{HOLDS}{over.pk}/capture/", form()))
+    assert "has expired" in errors(finance.post(f"{HOLDS}{over.pk}/void/", form()))
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize("deed", ["capture", "void"])
-def test_staff_do_not_close_what_they_pay_themselves(console, asha, held, deed):
+@pytest.mark.parametrize("action", ["capture", "void"])
+def test_staff_do_not_close_what_they_pay_themselves(console, asha, held, action):
     hold = held()
     asha.is_staff = True
     asha.save()
-    page = console(asha, "Finance").post(f"{HOLDS}{hold.pk}/{deed}/", form())
-    assert "another member of staff" in told(page)
+    page = console(asha, "Finance").post(f"{HOLDS}{hold.pk}/{action}/", form())
+    assert "another member of staff" in errors(page)
     assert Hold.objects.get().status == "OPEN"

@@ -1,4 +1,4 @@
-"""Holds: set aside, captured whole or in parts, voided, over at their time."""
+"""Holds: opened, captured whole or in parts, voided, expired at their time."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ HOLDS = "/wallet/holds/"
 
 @pytest.fixture
 def hold(asha, ravi, as_user):
-    """Asha sets money aside for ravi; gives the hold's id."""
+    """Asha sets money aside for ravi; returns the hold's id."""
 
     def of(amount: str = "100.00", **more) -> int:
         answer = as_user(asha).post(HOLDS, {"to_phone_number": ravi.phone, "amount": amount, **more})
@@ -25,12 +25,12 @@ def hold(asha, ravi, as_user):
 
 
 def money(user) -> tuple[str, str]:
-    """What the wallet holds, and how much of it can be spent."""
+    """The balance of the wallet, and how much of it is available."""
     wallet = Wallet.objects.get(user=user)
     return f"{wallet.balance:.2f}", f"{wallet.available:.2f}"
 
 
-def test_a_hold_sets_money_aside_and_tells_what_it_is(asha, ravi, as_user):
+def test_a_hold_sets_money_aside_and_is_returned(asha, ravi, as_user):
     body = {"to_phone_number": ravi.phone, "amount": "400.00", "remarks": "A room", "expires_in": 3600}
     answer = as_user(asha).post(HOLDS, body)
     hold = answer.json()
@@ -49,16 +49,16 @@ def test_the_payee_captures_all_that_remains(asha, ravi, as_user, hold):
     pk = hold("400.00")
     receipt = as_user(ravi).post(f"{HOLDS}{pk}/capture/", {})
     assert receipt.status_code == 200, receipt.json()
-    told = receipt.json()
-    assert (told["transaction_type"], told["amount"], told["balance"]) == ("TRANSFER", "400.00", "400.00")
-    assert told["hold"] == pk
+    body = receipt.json()
+    assert (body["transaction_type"], body["amount"], body["balance"]) == ("TRANSFER", "400.00", "400.00")
+    assert body["hold"] == pk
     assert (money(asha), money(ravi)) == (("600.00", "600.00"), ("400.00", "400.00"))
     assert as_user(ravi).get(f"{HOLDS}{pk}/").json()["status"] == "CAPTURED"
     again = as_user(ravi).post(f"{HOLDS}{pk}/capture/", {})
     assert (again.status_code, again.json()["code"]) == (409, "hold_closed")
 
 
-def test_it_is_captured_in_parts_and_the_last_frees_the_rest(asha, ravi, as_user, hold):
+def test_it_is_captured_in_parts_and_the_last_releases_the_rest(asha, ravi, as_user, hold):
     pk = hold("100.00")
     capture = lambda **body: as_user(ravi).post(f"{HOLDS}{pk}/capture/", body)  # noqa: E731
     assert capture(amount="30.00", final=False).status_code == 200
@@ -70,7 +70,7 @@ def test_it_is_captured_in_parts_and_the_last_frees_the_rest(asha, ravi, as_user
     assert (shown["status"], shown["captured"], shown["remaining"]) == ("CAPTURED", "50.00", "0.00")
 
 
-def test_a_voided_hold_is_free_again_and_cannot_be_captured(asha, ravi, as_user, hold):
+def test_a_voided_hold_is_released_and_cannot_be_captured(asha, ravi, as_user, hold):
     pk = hold("100.00")
     assert as_user(asha).post(f"{HOLDS}{pk}/void/").json()["code"] == "permission_denied"
     voided = as_user(ravi).post(f"{HOLDS}{pk}/void/", {})
@@ -80,7 +80,7 @@ def test_a_voided_hold_is_free_again_and_cannot_be_captured(asha, ravi, as_user,
         assert as_user(ravi).post(f"{HOLDS}{pk}/{verb}/", {}).json()["code"] == "hold_closed"
 
 
-def test_it_is_over_at_its_second_without_a_sweeper(asha, ravi, as_user, hold, clock_at):
+def test_it_expires_to_the_second_by_itself(asha, ravi, as_user, hold, clock_at):
     pk = hold("1000.00", expires_in=60)
     created = Hold.objects.get().created_at
     clock_at(created + timedelta(seconds=59))
@@ -135,7 +135,7 @@ def test_staff_capture_and_void_for_others(asha, ravi, boss, as_user, hold):
     assert money(ravi)[0] == "4.00"
 
 
-def test_a_refusal_tells_how_much_is_set_aside(asha, as_user, hold):
+def test_a_refusal_says_how_much_is_set_aside(asha, as_user, hold):
     hold("400.00")
-    told = as_user(asha).post("/wallet/debit/", {"amount": "600.01"}).json()["detail"]
-    assert told == "The wallet holds 1000.00 (400.00 of it set aside), 600.01 was asked for."
+    detail = as_user(asha).post("/wallet/debit/", {"amount": "600.01"}).json()["detail"]
+    assert detail == "The wallet holds 1000.00 (400.00 of it set aside), 600.01 was asked for."

@@ -1,4 +1,4 @@
-"""A request that comes again with its key gets its first receipt, and moves nothing."""
+"""A request that is repeated with its key gets its first receipt, and moves nothing."""
 
 import json
 from decimal import Decimal
@@ -30,7 +30,7 @@ def send(asha, ravi, as_user):
 
 @pytest.fixture
 def moves(asha, ravi):
-    """The balances and the number of rows: what a replay must leave alone."""
+    """The balances and the number of rows, which a replay must not change."""
     return lambda: (
         list(Wallet.objects.order_by("pk").values_list("user", "balance")),
         Transaction.objects.count(),
@@ -69,7 +69,7 @@ def test_a_quoted_and_a_bare_key_are_one(send, moves, key):
     assert Key.objects.get().key == key
 
 
-def test_keys_are_told_apart_by_their_case(send):
+def test_keys_are_case_sensitive(send):
     assert "Idempotent-Replayed" not in send(key="abc")
     assert "Idempotent-Replayed" not in send(key="ABC")
 
@@ -224,7 +224,7 @@ MISPLACED = [
     {"HTTP_IDEMPOTENCE_KEY": "k-1"},
     {"HTTP_IDEMPOTENCY_TOKEN": "k-1"},
     {"HTTP_IDEMPOTENCYKEY": "k-1"},
-    {"HTTP_IDEMPOTENCY__KEY": "k-1"},  # with an underscore, as the production server tells it
+    {"HTTP_IDEMPOTENCY__KEY": "k-1"},  # with an underscore, as the production server passes it on
     {"HTTP_IDEMPOTENCY_KEY": "k-1", "HTTP_X_IDEMPOTENCY_KEY": "k-2"},
     {"QUERY_STRING": "idempotency_key=k-1"},
     {"QUERY_STRING": "Idempotency-Key=k-1"},
@@ -279,7 +279,7 @@ def test_a_tellers_key_stands_for_one_operation(asha, staff, as_user, moves):
 
 
 @pytest.mark.parametrize("verb", BODIES)
-def test_a_key_can_be_made_a_duty(send, asha, as_user, moves, settings, verb):
+def test_a_key_can_be_required(send, asha, as_user, moves, settings, verb):
     settings.IDEMPOTENCY_REQUIRED = True
     before = moves()
     refusal = as_user(asha).post(f"/wallet/{verb}/", BODIES[verb])

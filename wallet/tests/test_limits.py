@@ -74,7 +74,7 @@ def test_a_number_of_payments_is_limited(asha, ravi, as_user, tier):
     assert limit["limit"] == 2
 
 
-def test_what_comes_in_is_limited_and_the_payer_is_told_nothing_of_it(asha, ravi, as_user, tier):
+def test_what_comes_in_is_limited_and_the_payer_does_not_learn_it(asha, ravi, as_user, tier):
     tier(ravi, monthly_in=Decimal(50))
     payments.credit(user_id=ravi.pk, amount=Decimal(20))
     answer = as_user(asha).post("/wallet/transfer/", {"to_phone_number": ravi.phone, "amount": "30.01"})
@@ -93,7 +93,7 @@ def test_refunds_count_nowhere_and_no_tier_refuses_them(asha, ravi, as_user, tie
 
 
 def test_a_payment_counts_on_the_day_of_its_row_whatever_a_clock_says(asha, at):
-    """A clock that is set back writes no row before the last one, and counts none on another day."""
+    """After a clock was set back no row is before the last one, and none is counted on another day."""
     for moment in (BEFORE_MIDNIGHT, MIDNIGHT, BEFORE_MIDNIGHT, MIDNIGHT):
         with at(moment):
             row = payments.debit(user_id=asha.pk, amount=Decimal(1)).transaction
@@ -103,10 +103,10 @@ def test_a_payment_counts_on_the_day_of_its_row_whatever_a_clock_says(asha, at):
 
 
 def test_two_clocks_that_disagree_about_the_day_cost_a_try_and_no_payment(asha, at, monkeypatch):
-    """The server's is a minute behind: what it thought is put right, and later payments go at once."""
+    """The server's is a minute slow: its estimate is corrected, and later payments need no retry."""
     tries = []
     write = books.write
-    monkeypatch.setattr(books, "write", lambda *told: (tries.append(1), write(*told)))
+    monkeypatch.setattr(books, "write", lambda *arguments: (tries.append(1), write(*arguments)))
     with at(MIDNIGHT):
         monkeypatch.setattr(ledger.clock, "offset", -timedelta(minutes=1))
         payments.debit(user_id=asha.pk, amount=Decimal(1))
@@ -144,12 +144,12 @@ def test_the_limits_are_shown(asha, as_user, tier, clock_at):
 @pytest.mark.parametrize("how", ["name", "id", "none"])
 def test_staff_set_a_tier_by_name_or_id(asha, boss, staff, as_user, how):
     made = Tier.objects.create(name="Small", daily_out=Decimal(100))
-    told = {"name": "Small", "id": made.pk, "none": None}[how]
+    value = {"name": "Small", "id": made.pk, "none": None}[how]
     path = f"/wallet/admin/wallets/{asha.wallet.pk}/"
-    answer = as_user(boss).patch(path, {"tier": told, "reason": "he asked"})
+    answer = as_user(boss).patch(path, {"tier": value, "reason": "he asked"})
     assert (answer.status_code, answer.json()["tier"]) == (200, None if how == "none" else "Small")
-    assert as_user(staff).patch(path, {"tier": told, "reason": "x"}).status_code == 403
-    for wrong in ({"tier": told}, {"reason": "x"}, {"tier": "Tiny", "reason": "x"}, {"tier": True, "reason": "x"},
+    assert as_user(staff).patch(path, {"tier": value, "reason": "x"}).status_code == 403
+    for wrong in ({"tier": value}, {"reason": "x"}, {"tier": "Tiny", "reason": "x"}, {"tier": True, "reason": "x"},
                   {"tier": 999, "reason": "x"}, {"tier": ["Small"], "reason": "x"}, {}):  # fmt: skip
         assert as_user(boss).patch(path, wrong).status_code == 400, wrong
     own = as_user(boss).patch(f"/wallet/admin/wallets/{boss.wallet.pk}/", {"tier": None, "reason": "x"})

@@ -1,4 +1,4 @@
-"""Many clients at once against the production server: whatever they do, money is neither made nor lost."""
+"""Many clients at once against the production server: whatever they do, no money appears or disappears."""
 
 import random
 import sqlite3
@@ -34,7 +34,7 @@ Tier.objects.create(name="By number", daily_count=2)
 
 @pytest.fixture(scope="module")
 def people(live: Live) -> dict[str, str]:
-    """Phone numbers and tokens of eight who hold 10,000.00 each."""
+    """Phone numbers and tokens of eight people with 10,000.00 each."""
     tokens = {f"98000000{number:02}": "" for number in range(CLIENTS)}
     for phone in tokens:
         tokens[phone] = live.log_in(phone)
@@ -84,7 +84,7 @@ def test_opposite_and_random_transfers_neither_deadlock_nor_change_the_sum(live:
 
 
 def test_a_lock_that_is_held_too_long_is_busy_and_nothing_moved(live: Live) -> None:
-    """Held by somebody who is not the server: an administrator at the database's own prompt, say."""
+    """Held by another session of the database, such as an administrator's."""
     token = live.log_in("9855555555")
     live.post("/wallet/credit/", {"amount": "100.00"}, token)
     with held_lock(live.environment["DATABASE_URL"]):
@@ -98,7 +98,7 @@ def test_a_lock_that_is_held_too_long_is_busy_and_nothing_moved(live: Live) -> N
 
 
 class Person:
-    """Somebody with a phone, a login and so much money."""
+    """A person with a phone, a login and so much money."""
 
     def __init__(self, live: Live, money: str = "") -> None:
         self.live, self.phone = live, next(NEW_PHONES)
@@ -107,15 +107,15 @@ class Person:
             assert self.post("/wallet/credit/", {"amount": money}).status == 200
 
     def post(self, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
-        """Who is told that nothing was changed and to come again, comes again: a machine may be slow."""
+        """Repeated when the server is busy and has changed nothing, because the machine may be slow."""
         while (answer := self.live.post(path, body, self.token, key)).code == "server_busy":
             time.sleep(0.1)
         return answer
 
     def money(self) -> tuple[str, str]:
-        """The balance, and how much of it can be spent."""
-        told = self.live.call("GET", "/wallet/balance/", token=self.token).body
-        return told["balance"], told["available"]
+        """The balance, and how much of it is available."""
+        body = self.live.call("GET", "/wallet/balance/", token=self.token).body
+        return body["balance"], body["available"]
 
     def hold(self, to: "Person", amount: str) -> int:
         answer = self.post("/wallet/holds/", {"to_phone_number": to.phone, "amount": amount})
@@ -127,8 +127,8 @@ class Person:
         assert answer.status == 201, answer
         return answer.body["id"]
 
-    def put_into(self, live: Live, boss: str, tier: str) -> Answer:
-        """A tier, by staff."""
+    def set_tier(self, live: Live, boss: str, tier: str) -> Answer:
+        """Staff give the person a tier."""
         search = live.call("GET", f"/wallet/admin/wallets/?search={self.phone}", token=boss).body
         path = f"/wallet/admin/wallets/{search['results'][0]['id']}/"
         return live.call("PATCH", path, {"tier": tier, "reason": "to see"}, boss)
@@ -142,18 +142,18 @@ def asha(live: Live) -> Person:
 
 @pytest.fixture
 def ravi(live: Live) -> Person:
-    """Her payee, who holds nothing."""
+    """Her payee, who has nothing."""
     return Person(live)
 
 
 @pytest.fixture(scope="module")
 def boss(live: Live) -> str:
-    """The superuser's token. There are tiers, too."""
+    """The superuser's token. Creates tiers too."""
     live.shell(STAFF)
     return live.log_in("9899999999")
 
 
-def told(race: str, answers: list[Answer]) -> dict[str, int]:
+def tally(race: str, answers: list[Answer]) -> dict[str, int]:
     """How often each answer came, by status and error code."""
     found = Counter(f"{answer.status} {answer.code or ''}".strip() for answer in answers)
     print(f"{race}: {dict(found)}")  # noqa: T201
@@ -163,10 +163,10 @@ def told(race: str, answers: list[Answer]) -> dict[str, int]:
 def test_ten_captures_of_one_hold_take_what_it_holds_and_no_more(live: Live, asha: Person, ravi: Person) -> None:
     path = f"/wallet/holds/{asha.hold(ravi, '100.00')}/capture/"
     part = {"amount": "15.00", "final": False}
-    found = told("parts of a hold", at_once(*[lambda: ravi.post(path, part)] * 10))
+    found = tally("parts of a hold", at_once(*[lambda: ravi.post(path, part)] * 10))
     assert found == {"200": 6, "400 capture_exceeds_hold": 4}
     assert (asha.money(), ravi.money()) == (("910.00", "900.00"), ("90.00", "90.00"))
-    found = told("the rest of a hold", at_once(*[lambda: ravi.post(path, {})] * 10))
+    found = tally("the rest of a hold", at_once(*[lambda: ravi.post(path, {})] * 10))
     assert found == {"200": 1, "409 hold_closed": 9}
     assert (asha.money(), ravi.money()) == (("900.00", "900.00"), ("100.00", "100.00"))
 
@@ -180,7 +180,7 @@ def test_capture_void_and_the_end_of_a_hold_at_once_leave_one_of_them(live: Live
         void = lambda pk=pk: ravi.post(f"/wallet/holds/{pk}/void/", {})  # noqa: E731
         calls = [capture] * 3 + [later(void, mine.choice([0, 0.05]))] * 2
         answers = at_once(*mine.sample(calls, len(calls)))
-        found = told("capture, void and expiry", answers)
+        found = tally("capture, void and expiry", answers)
         assert found.keys() <= {"200", "409 hold_closed"}
         wait_for(lambda end=end: datetime.now(UTC) > end)
         hold = live.call("GET", f"/wallet/holds/{pk}/", token=ravi.token).body
@@ -201,9 +201,9 @@ def test_refunds_and_reversals_at_once_give_back_what_was_paid_and_no_more(
     refund = lambda **body: ravi.post(f"/transactions/{paid}/refund/", body)  # noqa: E731
     reverse = lambda **body: live.post(f"/transactions/{paid}/reverse/", body | {"remarks": "wrong"}, boss)  # noqa: E731
     parts = [lambda: refund(amount="15.00"), lambda: reverse(amount="15.00")] * 10
-    assert told("parts of a payment", at_once(*parts)) == {"200": 6, "400 refund_exceeds_remaining": 14}
+    assert tally("parts of a payment", at_once(*parts)) == {"200": 6, "400 refund_exceeds_remaining": 14}
     assert (asha.money()[0], ravi.money()[0]) == ("990.00", "10.00")
-    assert told("the rest of a payment", at_once(*[refund, reverse] * 5)) == {"200": 1, "409 already_reversed": 9}
+    assert tally("the rest of a payment", at_once(*[refund, reverse] * 5)) == {"200": 1, "409 already_reversed": 9}
     assert (asha.money()[0], ravi.money()[0]) == ("1000.00", "0.00")
 
 
@@ -213,18 +213,18 @@ def test_the_last_rupee_is_held_or_paid_once(live: Live, ravi: Person) -> None:
         to = {"to_phone_number": ravi.phone, "amount": "1.00"}
         ways = [("/wallet/holds/", to), ("/wallet/transfer/", to), ("/wallet/debit/", {"amount": "1.00"})]
         answers = at_once(*[lambda way=way, poor=poor: poor.post(*way) for way in ways * 4])
-        found = told("the last rupee", answers)
+        found = tally("the last rupee", answers)
         assert found in ({"200": 1, "400 insufficient_funds": 11}, {"201": 1, "400 insufficient_funds": 11})
         assert poor.money() == (("1.00", "0.00") if found["201"] else ("0.00", "0.00"))
 
 
 @pytest.mark.parametrize("tier", ["By amount", "By number"])
 def test_the_last_of_a_days_limit_is_spent_once(live: Live, asha: Person, ravi: Person, boss: str, tier: str) -> None:
-    assert asha.put_into(live, boss, tier).status == 200
+    assert asha.set_tier(live, boss, tier).status == 200
     to = {"to_phone_number": ravi.phone, "amount": "40.00"}
     ways = [("/wallet/holds/", to), ("/wallet/transfer/", to), ("/wallet/debit/", {"amount": "40.00"})]
     answers = at_once(*[lambda way=way: asha.post(*way) for way in ways * 4])
-    found = told(f"the last of a limit {tier.lower()}", answers)
+    found = tally(f"the last of a limit {tier.lower()}", answers)
     assert (found["200"] + found["201"], found["400 limit_exceeded"], len(answers)) == (2, 10, 12)
     assert asha.money()[1] == "920.00"
 
@@ -232,9 +232,9 @@ def test_the_last_of_a_days_limit_is_spent_once(live: Live, asha: Person, ravi: 
 def test_a_tier_set_while_a_payment_waits_is_the_one_that_counts(
     live: Live, asha: Person, boss: str, request: pytest.FixtureRequest
 ) -> None:
-    """Where who waits for a row can be seen, the order is sure; elsewhere both orders are right."""
+    """On PostgreSQL the test sees who waits for the row, so the order is known; elsewhere both orders are right."""
     is_sure = connection.vendor == "postgresql"
-    change, pay = lambda: asha.put_into(live, boss, "By amount"), lambda: asha.post("/wallet/debit/", {"amount": "101"})
+    change, pay = lambda: asha.set_tier(live, boss, "By amount"), lambda: asha.post("/wallet/debit/", {"amount": "101"})
     if is_sure:
         with ThreadPoolExecutor(2) as pool, held_lock(live.environment["DATABASE_URL"]) as holder:
             waiting = []
@@ -245,19 +245,19 @@ def test_a_tier_set_while_a_payment_waits_is_the_one_that_counts(
             answers = [done.result() for done in waiting]
     else:
         answers = at_once(change, pay)
-    found = told("a tier set while a payment waits", answers)
+    found = tally("a tier set while a payment waits", answers)
     assert found == {"200": 1, "400 limit_exceeded": 1} or (found == {"200": 2} and not is_sure)
     assert pay().code == "limit_exceeded"
 
 
 def test_one_key_for_a_hold_and_a_transfer_does_one_of_them(live: Live, asha: Person, ravi: Person) -> None:
-    """By one user, so both wait for one wallet; the loser learns what its key stands for."""
+    """By one user, so both wait for one wallet; the loser is refused, because its key stands for the other."""
     for turn in range(6):
         to = {"to_phone_number": ravi.phone, "amount": "10.00"}
         hold = lambda to=to, turn=turn: asha.post("/wallet/holds/", to, f"key {turn}")  # noqa: E731
         pay = lambda to=to, turn=turn: asha.post("/wallet/transfer/", to, f"key {turn}")  # noqa: E731
         answers = at_once(*[hold, pay] * 5)
-        found = told("one key for two operations", answers)
+        found = tally("one key for two operations", answers)
         assert found in ({"200": 5, "422 idempotency_key_reused": 5}, {"201": 5, "422 idempotency_key_reused": 5})
         assert sum(answer.status < 300 and "idempotent-replayed" not in names(answer) for answer in answers) == 1
         assert asha.money()[1] == f"{1000 - 10 * (turn + 1)}.00"
@@ -266,7 +266,7 @@ def test_one_key_for_a_hold_and_a_transfer_does_one_of_them(live: Live, asha: Pe
 def test_crossing_holds_and_refunds_with_freezes_between_neither_deadlock_nor_change_the_sum(
     live: Live, boss: str
 ) -> None:
-    """Captures and refunds lock two wallets each, from both ends."""
+    """Captures and refunds lock two wallets each, in both directions."""
     asha, ravi = Person(live, "500.00"), Person(live, "500.00")
 
     def client(me: Person, other: Person) -> list[Answer]:
@@ -288,7 +288,7 @@ def test_crossing_holds_and_refunds_with_freezes_between_neither_deadlock_nor_ch
         return [live.post(path, {"reason": "to see"}, boss) for path in paths * 8]
 
     calls = [lambda: client(asha, ravi), lambda: client(ravi, asha)] * 2 + [freezer]
-    found = told("crossing", sum(at_once(*calls), []))
+    found = tally("crossing", sum(at_once(*calls), []))
     assert found.keys() <= {
         "200", "201", "403 wallet_frozen", "409 recipient_unavailable", "409 payer_unavailable"
     }  # fmt: skip
@@ -303,11 +303,11 @@ def test_ten_payments_of_one_request_are_one_transfer(live: Live, asha: Person, 
         before = Decimal(ravi.money()[0])
         path = f"/wallet/requests/{ravi.ask(asha, '25.00')}/pay/"
         answers = at_once(*[lambda key=key, path=path: asha.post(path, {}, key) for key in keys])
-        assert told("payments of a request", answers) == {"200": 1, "409 request_closed": 9}
+        assert tally("payments of a request", answers) == {"200": 1, "409 request_closed": 9}
         assert Decimal(ravi.money()[0]) - before == 25
     path = f"/wallet/requests/{ravi.ask(asha, '25.00')}/pay/"
     answers = at_once(*[lambda: asha.post(path, {}, "one key")] * 10)
-    assert told("repeats of a payment", answers) == {"200": 10}
+    assert tally("repeats of a payment", answers) == {"200": 10}
     assert sum("idempotent-replayed" not in names(answer) for answer in answers) == 1
     assert (asha.money()[0], ravi.money()[0]) == ("925.00", "75.00")
 
@@ -325,7 +325,7 @@ def test_pay_decline_cancel_and_the_end_of_a_request_at_once_leave_one_of_them(
             for who, verb in [(asha, "pay"), (asha, "decline"), (ravi, "cancel")] * 2
         ]
         answers = at_once(*mine.sample(calls, len(calls)))
-        found = told("pay, decline, cancel and expiry", answers)
+        found = tally("pay, decline, cancel and expiry", answers)
         assert found.keys() <= {"200", "409 request_closed"}
         assert found["200"] <= 1
         wait_for(lambda end=end: datetime.now(UTC) > end)
@@ -341,15 +341,15 @@ def test_pay_decline_cancel_and_the_end_of_a_request_at_once_leave_one_of_them(
 def test_thirty_requests_at_once_leave_the_twenty_that_may_be_open(live: Live, asha: Person, ravi: Person) -> None:
     body = {"from_phone_number": asha.phone, "amount": "1.00"}
     answers = at_once(*[lambda: ravi.post("/wallet/requests/", body)] * 30)
-    assert told("requests", answers) == {"201": 20, "429 throttled": 10}
+    assert tally("requests", answers) == {"201": 20, "429 throttled": 10}
     assert all("retry-after" in names(answer) for answer in answers if answer.status == 429)
 
 
 def test_requests_to_many_at_once_are_no_more_than_a_day_has(live: Live, people: dict[str, str], ravi: Person) -> None:
-    """To eight others; below the number that may be open to each."""
+    """To eight others; fewer than may be open to each."""
     bodies = [{"from_phone_number": phone, "amount": "1.00"} for phone in list(people)[:6]]
     ask = lambda body: [ravi.post("/wallet/requests/", body) for _ in range(20)]  # noqa: E731
-    found = told("requests of a day", sum(at_once(*[lambda body=body: ask(body) for body in bodies]), []))
+    found = tally("requests of a day", sum(at_once(*[lambda body=body: ask(body) for body in bodies]), []))
     assert found == {"201": 100, "429 throttled": 20}
 
 
@@ -364,7 +364,7 @@ def test_one_key_for_a_request_and_a_transfer_does_one_of_them(live: Live, asha:
             (f"/wallet/requests/{pk}/pay/", {}),
         ]
         answers = at_once(*[lambda way=way, turn=turn: asha.post(*way, f"either {turn}") for way in ways * 3])
-        found = told("one key for four operations", answers)
+        found = tally("one key for four operations", answers)
         assert (found["200"] + found["201"], found["422 idempotency_key_reused"]) == (3, 9)
         assert sum(answer.status < 300 and "idempotent-replayed" not in names(answer) for answer in answers) == 1
         moved = any("transaction_id" in answer.body for answer in answers)
@@ -372,7 +372,7 @@ def test_one_key_for_a_request_and_a_transfer_does_one_of_them(live: Live, asha:
 
 
 def test_crossing_requests_and_transfers_neither_deadlock_nor_change_the_sum(live: Live) -> None:
-    """Payments of requests lock both wallets from either end, and then the request; the sweeper passes them by."""
+    """Payments of requests lock both wallets in either direction, and then the request; expiry skips locked ones."""
     asha, ravi = Person(live, "500.00"), Person(live, "500.00")
 
     def client(me: Person, other: Person) -> list[Answer]:
@@ -393,7 +393,7 @@ def test_crossing_requests_and_transfers_neither_deadlock_nor_change_the_sum(liv
         return []
 
     calls = [lambda: client(asha, ravi), lambda: client(ravi, asha)] * 2 + [sweeper]
-    found = told("crossing requests", sum(at_once(*calls), []))
+    found = tally("crossing requests", sum(at_once(*calls), []))
     assert found.keys() <= {"200", "201", "409 request_closed", "429 throttled"}
     assert sum(Decimal(person.money()[0]) for person in (asha, ravi)) == 1000
 
@@ -407,7 +407,7 @@ def later(call: Callable[[], Answer], seconds: float) -> Callable[[], Answer]:
 
 
 def end_in(live: Live, table: str, pk: int, seconds: float) -> datetime:
-    """Let a hold, or a request, be over so soon: when that is."""
+    """Let a hold or a request expire after so many seconds. Returns when that is."""
     end = datetime.now(UTC) + timedelta(seconds=seconds)
     statement = f"UPDATE {table} SET created_at = {{0}}, expires_at = {{0}} WHERE id = {{0}}"
     url, moments = live.environment["DATABASE_URL"], (end - timedelta(hours=1), end)

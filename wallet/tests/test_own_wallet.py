@@ -1,4 +1,4 @@
-"""Nobody serves himself: what staff may do to wallets, they do to those of others, superusers too."""
+"""Staff, superusers too, adjust wallets of others only."""
 
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ TEN = Decimal(10)
 
 @pytest.fixture(params=["Finance", "superuser"])
 def teller(request, staff, boss):
-    """Who may adjust wallets, by a group or by being a superuser; he holds 100.00."""
+    """Staff who may adjust wallets, by a group or as a superuser, with 100.00 of their own."""
     found = boss if request.param == "superuser" else staff
     if found is staff:
         staff.groups.set([Group.objects.get(name="Finance")])
@@ -26,7 +26,7 @@ def teller(request, staff, boss):
 
 @pytest.fixture
 def nothing_moves():
-    """The balances, the ledger and the log: what a refusal must leave alone."""
+    """The balances, the ledger and the log, which a refusal must not change."""
     return lambda: (
         list(Wallet.objects.order_by("pk").values_list("balance", "status")),
         Transaction.objects.count(),
@@ -73,12 +73,12 @@ def test_they_freeze_their_own_wallet_and_do_not_unfreeze_it(boss, as_user, staf
     assert status.unfreeze(user_id=staff.pk, wallet_id=boss.wallet.pk, reason="found again").status == "ACTIVE"
 
 
-@pytest.mark.parametrize("deed", ["credit", "debit", "unfreeze"])
-def test_the_console_refuses_it_too(boss, nothing_moves, deed):
+@pytest.mark.parametrize("action", ["credit", "debit", "unfreeze"])
+def test_the_console_refuses_it_too(boss, nothing_moves, action):
     client, before = Client(), nothing_moves()
     client.force_login(boss)
     form = {"key": "0" * 32, "confirmed": "", "amount": "5", "reason": "x"}
-    page = client.post(f"/admin/wallet/wallet/{boss.wallet.pk}/{deed}/", form)
+    page = client.post(f"/admin/wallet/wallet/{boss.wallet.pk}/{action}/", form)
     assert "another member of staff" in str(page.context["form"].non_field_errors())
     assert nothing_moves() == before
 
@@ -94,7 +94,7 @@ def test_the_console_refuses_to_reverse_one_s_own_payment_too(teller, asha, noth
 
 
 def test_an_exact_repeat_gets_its_first_receipt_before_it_is_refused(boss, staff, asha, nothing_moves):
-    """Whose wallet it is now says nothing about the payment that was made then."""
+    """The present owner of the number does not matter for a payment of the past."""
     paid = payments.transfer(user_id=asha.pk, to=staff.phone_number, amount=TEN).transaction
     wallet = staff.wallet
     calls = [

@@ -1,4 +1,4 @@
-"""One person on one page of the console, to each what he may see, and every list leads there."""
+"""One person on one page of the console, as far as the user may see it, and every list leads there."""
 
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ from wallet.tests.test_console_actions import fill_in
 
 @pytest.fixture
 def console():
-    """A client of the console, logged in as the user; in a group, or with some rights, where they are named."""
+    """A client of the console, logged in as the user, optionally in a group or with some rights."""
 
     def client_of(user, group=None, rights=()):
         if group:
@@ -159,7 +159,7 @@ def test_a_page_of_much_takes_as_many_queries_as_one_of_little(console, boss, st
             assert client.get(page_of(asha)).status_code == 200
         return len(captured)
 
-    queries()  # what is read once per process is read now
+    queries()  # fills the caches of the process
     few = queries()
     for number in range(15):
         payee = accounts.create(phone_number=f"+9197000000{number:02}")

@@ -1,4 +1,4 @@
-"""Two at once on one database, with committed rows: what is decided, is decided under the lock."""
+"""Two operations at once on one database, with committed rows: every decision is made under the lock."""
 
 import re
 import time
@@ -42,7 +42,7 @@ def in_thread(operation: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def while_locked(wallet: Wallet, change: Callable[[], Any], operation: Callable[[], Any]) -> Any:
-    """What the operation says when the change is committed while it waits for the wallet's lock."""
+    """The result of the operation when the change is committed while it waits for the wallet's lock."""
     with ThreadPoolExecutor(1) as pool:
         with atomic():
             Wallet.objects.select_for_update().select_related("user").get(pk=wallet.pk)
@@ -53,7 +53,7 @@ def while_locked(wallet: Wallet, change: Callable[[], Any], operation: Callable[
 
 
 def wait_until_blocked(waiting: Future) -> None:
-    """On SQLite the other one waits before its first statement, and nothing shows it; the order is sure there."""
+    """On SQLite the other one waits before its first statement, which nothing shows; the order is known there."""
     if connection.vendor != "postgresql":
         return
     for _ in range(200):
@@ -152,8 +152,8 @@ def test_a_payer_frozen_while_the_capture_waits_pays_nothing(asha, ravi):
     assert Hold.objects.get().state == "OPEN"
 
 
-def test_a_hold_that_ends_while_its_capture_waits_is_over(asha, ravi):
-    """It is asked for when the locks are there, not when the request came."""
+def test_a_hold_that_expires_while_its_capture_waits_is_closed(asha, ravi):
+    """It is read under the locks, not when the request came."""
     hold = holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=TEN)
     began = hold.created_at - timedelta(hours=1)
     ended = update(Hold.objects.filter(pk=hold.pk), created_at=began, expires_at=hold.created_at)
@@ -163,8 +163,8 @@ def test_a_hold_that_ends_while_its_capture_waits_is_over(asha, ravi):
     assert Wallet.objects.get(user=asha).available == 1000
 
 
-def test_a_key_that_two_wallets_meet_at_opens_one_hold_or_moves_money_once(asha, ravi, boss):
-    """Staff credits one wallet and holds money of the own one: no lock is shared, so they meet in the table of keys."""
+def test_a_key_used_with_two_wallets_at_once_opens_one_hold_or_moves_money_once(asha, ravi, boss):
+    """Staff credit one wallet and hold money of their own: they share no lock, so the table of keys must decide."""
     payments.credit(user_id=boss.pk, amount=Decimal(100))
     for turn in range(10):
         outcomes = at_once(
@@ -188,8 +188,8 @@ def test_a_payer_frozen_while_the_payment_of_a_request_waits_pays_nothing(asha, 
     assert PaymentRequest.objects.get().state == "PENDING"
 
 
-def test_a_request_that_ends_while_its_payment_waits_is_over(asha, ravi):
-    """It is looked at when the locks are there, not when the call came."""
+def test_a_request_that_expires_while_its_payment_waits_is_closed(asha, ravi):
+    """It is checked under the locks, not when the call came."""
     asked = requests.ask(user_id=ravi.pk, to=asha.phone_number, amount=TEN)
     began = asked.created_at - timedelta(hours=1)
     ended = update(PaymentRequest.objects.filter(pk=asked.pk), created_at=began, expires_at=asked.created_at)
@@ -225,7 +225,7 @@ def test_the_sweeper_passes_by_what_somebody_is_at(asha, ravi):
 
 @pytest.mark.breaks_books
 def test_two_connections_cannot_give_back_more_than_was_moved(asha, ravi):
-    """Round the product, with rows of their own: the second waits for the first, and counts it."""
+    """With plain SQL, past the product: the second waits for the first, and counts it."""
     paid = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=TEN).transaction
     outcomes = at_once(*[in_thread(lambda: insert(paid, "reverses", ravi, asha))] * 4)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["IntegrityError"] * 3 + ["NoneType"]
@@ -241,7 +241,7 @@ def test_two_connections_cannot_capture_more_than_is_held(asha, ravi):
 
 
 def insert(original: Any, what: str, payer: Any, receiver: Any) -> None:
-    """A row of 6.00 of the ten, in a transaction that takes its time."""
+    """A row of 6.00 of the ten, in a slow transaction."""
     with atomic():
         Transaction.objects.create(
             transaction_type="TRANSFER", sender=payer.wallet, receiver=receiver.wallet, initiated_by=payer,
@@ -259,7 +259,7 @@ def test_one_transaction_is_reversed_once(asha, boss):
 
 
 def test_opposite_transfers_stay_right_under_the_strictest_isolation(asha, ravi):
-    """There the database may refuse some of them, as busy; what it lets through is right."""
+    """The database may refuse some of them as busy; what it accepts is right."""
     payments.credit(user_id=ravi.pk, amount=Decimal("1000.00"))
 
     def client(payer: Any, receiver: Any) -> Callable[[], Any]:
@@ -279,7 +279,7 @@ def test_opposite_transfers_stay_right_under_the_strictest_isolation(asha, ravi)
 
 
 def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss):
-    """The plan may happen to give the order of the keys; what is asked for says it."""
+    """The plan may return the order of the keys by chance, so the SQL is checked."""
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("2.00"))
     with CaptureQueriesContext(connection) as captured:
         first = payments.transfer(user_id=ravi.pk, to=asha.phone_number, amount=Decimal("1.00"))

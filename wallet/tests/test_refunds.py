@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def paid(asha, ravi):
-    """Asha paid ravi 100.00: the transaction's id."""
+    """Asha paid ravi 100.00; returns the transaction's id."""
     return payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(100)).transaction.pk
 
 

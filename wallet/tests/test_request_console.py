@@ -1,4 +1,4 @@
-"""Requests for money in the console: found, looked at, and changed by nobody."""
+"""Requests for money in the console: found and shown, never edited."""
 
 import re
 from datetime import timedelta
@@ -35,7 +35,7 @@ def asked(asha, ravi):
 
 @pytest.fixture
 def over(asked, at):
-    """A request that is over, though nobody closed it."""
+    """An expired request that is not closed yet."""
     with at(timezone.now() - timedelta(days=2)):
         return asked("7.00", expires_in=60)
 
@@ -50,7 +50,7 @@ def text_of(page):
     return re.sub(r"\s+", " ", page.content.decode())
 
 
-def test_the_list_tells_what_a_request_is_at_this_moment(boss, asked, over):
+def test_the_list_shows_the_present_status_of_a_request(boss, asked, over):
     asked()
     text = text_of(console(boss).get(REQUESTS))
     for shown in ("75.00", "7.00", "PENDING", "EXPIRED", "user_9999999999", "user_9888888888"):

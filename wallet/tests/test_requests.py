@@ -1,4 +1,4 @@
-"""Requests for money: asked for, paid as by a transfer, declined, cancelled, over at their time."""
+"""Requests for money: created, paid by a transfer, declined, cancelled, expired at their time."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ REQUESTS = "/wallet/requests/"
 
 @pytest.fixture
 def ask(asha, ravi, as_user):
-    """Ravi, who holds nothing, asks asha; gives the id of his request."""
+    """Ravi, who has nothing, asks asha; returns the id of his request."""
 
     def of(amount: str = "100.00", **more) -> int:
         answer = as_user(ravi).post(REQUESTS, {"from_phone_number": asha.phone, "amount": amount, **more})
@@ -46,10 +46,10 @@ def path(pk: int, verb: str = "") -> str:
     return f"{REQUESTS}{pk}/{verb}/" if verb else f"{REQUESTS}{pk}/"
 
 
-# --- To ask -------------------------------------------------------------------------------------------
+# --- Create -------------------------------------------------------------------------------------------
 
 
-def test_a_request_tells_what_it_is_and_sets_nothing_aside(asha, ravi, as_user):
+def test_a_request_is_returned_and_sets_nothing_aside(asha, ravi, as_user):
     body = {"from_phone_number": asha.phone, "amount": "75.00", "remarks": "Tickets", "expires_in": 3600}
     answer = as_user(ravi).post(REQUESTS, body)
     asked = answer.json()
@@ -65,8 +65,8 @@ def test_a_request_tells_what_it_is_and_sets_nothing_aside(asha, ravi, as_user):
     assert row.expires_at - row.created_at == timedelta(hours=1)
     shown = as_user(asha).get(path(asked["id"])).json()
     assert shown == asked | {"direction": "OUT"}
-    told = as_user(asha).get("/wallet/balance/").json()
-    assert (told["balance"], told["available"]) == ("1000.00", "1000.00")
+    body = as_user(asha).get("/wallet/balance/").json()
+    assert (body["balance"], body["available"]) == ("1000.00", "1000.00")
 
 
 def test_a_week_is_its_time_where_nothing_else_is_said(ask):
@@ -117,11 +117,11 @@ def test_who_is_frozen_asks_nobody_and_who_cannot_pay_is_not_asked(asha, ravi, s
     frozen(ravi)
     problem(as_user(ravi).post(REQUESTS, body), 403, "wallet_frozen")
     frozen(asha)
-    told = [problem(as_user(stranger).post(REQUESTS, body), 409, "payer_unavailable")]
+    problems = [problem(as_user(stranger).post(REQUESTS, body), 409, "payer_unavailable")]
     Wallet.objects.filter(user=asha).update(status="ACTIVE")
     accounts.set_active(asha, False)
-    told.append(problem(as_user(stranger).post(REQUESTS, body), 409, "payer_unavailable"))
-    assert told[0] == told[1]
+    problems.append(problem(as_user(stranger).post(REQUESTS, body), 409, "payer_unavailable"))
+    assert problems[0] == problems[1]
     assert not PaymentRequest.objects.exists()
 
 
@@ -174,26 +174,26 @@ def test_a_repeated_key_is_not_counted_and_shows_the_request_as_it_is_now(asha, 
     as_user(asha).post(path(first.json()["id"], "decline"))
     again = send()
     assert (again.status_code, again["Idempotent-Replayed"]) == (201, "true")
-    told = again.json()
-    assert (told["id"], told["status"], told["direction"]) == (first.json()["id"], "DECLINED", "IN")
+    shown = again.json()
+    assert (shown["id"], shown["status"], shown["direction"]) == (first.json()["id"], "DECLINED", "IN")
     assert PaymentRequest.objects.count() == 1
     problem(send(amount="11.00"), 422, "idempotency_key_reused")
 
 
-# --- To pay -------------------------------------------------------------------------------------------
+# --- Pay ----------------------------------------------------------------------------------------------
 
 
 def test_the_payer_pays_by_a_transfer_once(asha, ravi, as_user, ask):
     pk = ask("100.00", remarks="Tickets")
     receipt = as_user(asha).post(path(pk, "pay"), {})
-    told = receipt.json()
-    assert receipt.status_code == 200, told
-    assert (told["transaction_type"], told["amount"], told["remarks"]) == ("TRANSFER", "100.00", "Tickets")
-    assert (told["sender"], told["receiver"], told["balance"]) == (asha.username, ravi.username, "900.00")
+    body = receipt.json()
+    assert receipt.status_code == 200, body
+    assert (body["transaction_type"], body["amount"], body["remarks"]) == ("TRANSFER", "100.00", "Tickets")
+    assert (body["sender"], body["receiver"], body["balance"]) == (asha.username, ravi.username, "900.00")
     assert (balance(asha), balance(ravi)) == ("900.00", "100.00")
     shown = as_user(ravi).get(path(pk)).json()
-    assert (shown["status"], shown["transaction"]) == ("PAID", told["transaction_id"])
-    assert shown["closed_at"] == told["timestamp"]
+    assert (shown["status"], shown["transaction"]) == ("PAID", body["transaction_id"])
+    assert shown["closed_at"] == body["timestamp"]
     for verb, user in [("pay", asha), ("decline", asha), ("cancel", ravi)]:
         problem(as_user(user).post(path(pk, verb), {}), 409, "request_closed")
     assert balance(asha) == "900.00"
@@ -265,7 +265,7 @@ def test_one_key_is_one_request_over_all_calls(asha, ravi, as_user, ask):
     assert Key.objects.filter(user=asha, key="k").count() == 1
 
 
-# --- To decline and to cancel ---------------------------------------------------------------------------
+# --- Decline and cancel ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("verb", "who", "ended"), [("decline", "asha", "DECLINED"), ("cancel", "ravi", "CANCELLED")])
@@ -273,20 +273,20 @@ def test_a_request_is_declined_by_its_payer_and_cancelled_by_its_requester(
     asha, ravi, as_user, ask, frozen, verb, who, ended
 ):
     pk, user = ask(), {"asha": asha, "ravi": ravi}[who]
-    frozen(user)  # which keeps nobody from that
+    frozen(user)  # which does not prevent this
     send = lambda: as_user(user).post(path(pk, verb), {}, headers={"Idempotency-Key": "k"})  # noqa: E731
     answer, again = send(), send()
-    told = answer.json()
-    assert answer.status_code == 200, told
-    assert (told["status"], told["direction"]) == (ended, "OUT" if who == "asha" else "IN")
-    assert told["closed_at"] is not None
-    assert (again.json(), again["Idempotent-Replayed"]) == (told, "true")
+    body = answer.json()
+    assert answer.status_code == 200, body
+    assert (body["status"], body["direction"]) == (ended, "OUT" if who == "asha" else "IN")
+    assert body["closed_at"] is not None
+    assert (again.json(), again["Idempotent-Replayed"]) == (body, "true")
     problem(as_user(asha).post(path(pk, "pay")), 409, "request_closed")
     problem(as_user(user).post(path(pk, verb)), 409, "request_closed")
     assert (balance(asha), balance(ravi)) == ("1000.00", "0.00")
 
 
-def test_each_side_does_its_own_and_to_others_it_is_not_there(asha, ravi, stranger, boss, as_user, ask):
+def test_each_side_has_its_actions_and_for_others_it_is_not_found(asha, ravi, stranger, boss, as_user, ask):
     pk = ask()
     for user, verb in [(ravi, "pay"), (ravi, "decline"), (asha, "cancel")]:
         problem(as_user(user).post(path(pk, verb)), 403, "permission_denied")
@@ -304,10 +304,10 @@ def test_a_body_is_empty(asha, as_user, ask):
         assert list(problem(answer, 400, "validation_error")["errors"]) == ["amount"]
 
 
-# --- Its end --------------------------------------------------------------------------------------------
+# --- Expiry ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_over_at_its_second_swept_or_not(asha, ravi, as_user, ask, clock_at):
+def test_it_expires_to_the_second_closed_or_not(asha, ravi, as_user, ask, clock_at):
     pk = ask(expires_in=60)
     created = PaymentRequest.objects.get().created_at
     clock_at(created + timedelta(seconds=59))
@@ -338,7 +338,7 @@ def command():
     return out.getvalue().strip()
 
 
-def test_the_command_closes_what_is_over_and_tells_each_once(asha, ravi, ask, clock_at, monkeypatch):
+def test_the_command_closes_what_expired_and_records_each_once(asha, ravi, ask, clock_at, monkeypatch):
     monkeypatch.setattr(requests, "BATCH", 2)
     for seconds in (60, 70, 80, 90, 100, 3600):
         ask("10.00", expires_in=seconds)

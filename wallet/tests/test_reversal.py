@@ -1,4 +1,4 @@
-"""A transaction is undone by another one, once, or not at all."""
+"""A transaction is reversed by another one, once, or not at all."""
 
 from decimal import Decimal
 

@@ -79,7 +79,7 @@ class Row:
 
 
 @dataclass
-class Promise:
+class ModelHold:
     """A hold."""
 
     pk: int
@@ -96,7 +96,7 @@ class Promise:
 
 
 @dataclass
-class Asked:
+class ModelRequest:
     """A request for money."""
 
     pk: int
@@ -109,7 +109,7 @@ class Asked:
 
 @dataclass
 class Call:
-    """What was done under a key, by whom, and what came of it: a row, a hold or a request for money."""
+    """What was done with a key, by whom, and its outcome: a row, a hold or a request for money."""
 
     service: Any
     arguments: dict[str, Any]
@@ -123,19 +123,19 @@ class Model:
     people: dict[str, Person] = field(default_factory=dict)
     tiers: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    promises: list[Promise] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    promises: list[ModelHold] = field(default_factory=list)
+    asked: list[ModelRequest] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
-    # --- What is there ---
+    # --- State ---
 
-    def status(self, promise: Promise) -> str:
+    def status(self, promise: ModelHold) -> str:
         return promise.closed or ("EXPIRED" if promise.expires_at <= self.now else "OPEN")
 
-    def request_status(self, asked: Asked) -> str:
+    def request_status(self, asked: ModelRequest) -> str:
         return asked.closed or ("EXPIRED" if asked.expires_at <= self.now else "PENDING")
 
-    def open_of(self, who: str) -> list[Promise]:
+    def open_of(self, who: str) -> list[ModelHold]:
         return [it for it in self.promises if it.payer == who and self.status(it) == "OPEN"]
 
     def held(self, who: str) -> Decimal:
@@ -145,12 +145,12 @@ class Model:
         return self.people[who].balance - self.held(who)
 
     def limits(self, who: str) -> dict[str, Any]:
-        """Those that the person has."""
+        """The limits that the person has."""
         tier = self.people[who].tier
         return {name: most for name, most in (self.tiers[tier] if tier else USUAL).items() if most is not None}
 
     def used(self, who: str) -> dict[str, Any]:
-        """Out of rows that give nothing back, by the local calendar."""
+        """From rows other than refunds and reversals, by the local calendar."""
         counted = [row for row in self.rows if not row.reverses]
         month = [row for row in counted if local(row.at, "%Y-%m") == local(self.now, "%Y-%m")]
         day = [row for row in month if local(row.at, "%d") == local(self.now, "%d") and row.payer == who]
@@ -167,7 +167,7 @@ class Model:
         most, used = self.limits(who), self.used(who)
         return any(used[name] + (1 if name == "daily_count" else amount) > most[name] for name in names if name in most)
 
-    # --- What is refused: the first of these ---
+    # --- Refusals: the first one counts ---
 
     def of_owner(self, who: str) -> Iterator[Refusal]:
         if self.people[who].inactive:
@@ -195,7 +195,7 @@ class Model:
         if any(self.of_owner(to)) or self.breaks(to, amount, "max_balance", "monthly_in"):
             yield exceptions.RecipientUnavailable
 
-    def of_closing(self, promise: Promise, by: str) -> Iterator[Refusal]:
+    def of_closing(self, promise: ModelHold, by: str) -> Iterator[Refusal]:
         if by not in (BOSS, promise.payer, promise.payee):
             yield Http404
         if by == promise.payer:
@@ -203,7 +203,7 @@ class Model:
         if self.status(promise) != "OPEN":
             yield exceptions.HoldClosed
 
-    def of_capture(self, promise: Promise, by: str, amount: Decimal) -> Iterator[Refusal]:
+    def of_capture(self, promise: ModelHold, by: str, amount: Decimal) -> Iterator[Refusal]:
         yield from self.of_closing(promise, by)
         if self.people[promise.payee].inactive and by != BOSS:
             yield TokenNotValid
@@ -225,7 +225,7 @@ class Model:
         if any(self.of_owner(to)):
             yield exceptions.PayerUnavailable
 
-    def of_answer(self, asked: Asked, by: str, side: str, refusal: Refusal) -> Iterator[Refusal]:
+    def of_answer(self, asked: ModelRequest, by: str, side: str, refusal: Refusal) -> Iterator[Refusal]:
         if by not in (asked.payer, asked.requester):
             yield Http404
         if by != side:
@@ -233,7 +233,7 @@ class Model:
         if self.request_status(asked) != "PENDING":
             yield exceptions.RequestClosed
 
-    def of_pay(self, asked: Asked, by: str) -> Iterator[Refusal]:
+    def of_pay(self, asked: ModelRequest, by: str) -> Iterator[Refusal]:
         yield from self.of_answer(asked, by, asked.payer, exceptions.NotThePayer)
         yield from self.of_transfer(by, asked.requester, asked.amount)
 
@@ -267,7 +267,7 @@ class Model:
         if row.receiver and amount > self.available(row.receiver):
             yield exceptions.InsufficientFunds
 
-    # --- What is done ---
+    # --- Changes ---
 
     def moved(self, pk: int, payer: str | None, receiver: str | None, amount: Decimal, reverses: Any = None) -> Row:
         if payer:
@@ -281,7 +281,7 @@ class Model:
 
 
 def some_limits(choice: Random) -> dict[str, Any]:
-    """One or two limits at once, or little would be allowed."""
+    """One or two limits at once: with more, little would be allowed."""
     most = {
         name: choice.choice([1, 3, 10, 0]) if name == "daily_count" else choice.choice(MOST) for name in limits.NAMES
     }
@@ -294,7 +294,7 @@ def local(moment: datetime, form: str) -> str:
 
 
 class Operations(RuleBasedStateMachine):
-    """Calls every operation, and holds what comes of it against the model."""
+    """Calls every operation, and compares its outcome with the model."""
 
     clocks: pytest.MonkeyPatch
 
@@ -306,7 +306,7 @@ class Operations(RuleBasedStateMachine):
         for phone in PEOPLE[:3]:
             self.model.people[phone] = Person()
             user = accounts.create(phone_number=phone)
-            self.called(iter(()), payments.credit, phone, None, phone, user_id=user.pk, amount=Decimal("1000.00"))
+            self.expect(iter(()), payments.credit, phone, None, phone, user_id=user.pk, amount=Decimal("1000.00"))
 
     def log_in(self, choice: Random) -> None:
         phone = choice.choice(PEOPLE)
@@ -319,7 +319,7 @@ class Operations(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 2**32 - 1))
     def operate(self, seed: int) -> None:
-        """Each as often as the others, save those that need luck."""
+        """Each as often as the others, except those that rarely apply."""
         choice = Random(seed)
         operation = choice.choice(
             [
@@ -356,19 +356,19 @@ class Operations(RuleBasedStateMachine):
 
     def credit(self, choice: Random) -> None:
         amount = choice.choice(AMOUNTS)
-        me = self.somebody(choice)
-        self.called(self.model.of_credit(me, amount), payments.credit, me, None, me, amount=amount)
+        me = self.random_person(choice)
+        self.expect(self.model.of_credit(me, amount), payments.credit, me, None, me, amount=amount)
 
     def debit(self, choice: Random) -> None:
         amount = choice.choice(AMOUNTS)
-        me = self.somebody(choice)
-        self.called(self.model.of_debit(me, amount), payments.debit, me, me, None, amount=amount)
+        me = self.random_person(choice)
+        self.expect(self.model.of_debit(me, amount), payments.debit, me, me, None, amount=amount)
 
     def transfer(self, choice: Random) -> None:
         amount = choice.choice(AMOUNTS)
         me, other = self.pair(choice)
         refused = self.model.of_transfer(me, other, amount)
-        self.called(refused, payments.transfer, me, me, other, to=other, amount=amount)
+        self.expect(refused, payments.transfer, me, me, other, to=other, amount=amount)
 
     # --- Holds ---
 
@@ -380,7 +380,7 @@ class Operations(RuleBasedStateMachine):
         hold = self.answer(self.model.of_transfer(me, other, amount), holds.open_, me, **arguments)
         if hold:
             end = self.model.now + timedelta(seconds=seconds)
-            self.model.promises.append(Promise(hold.pk, me, other, amount, end))
+            self.model.promises.append(ModelHold(hold.pk, me, other, amount, end))
 
     def capture(self, choice: Random) -> None:
         if not self.model.promises:
@@ -390,7 +390,7 @@ class Operations(RuleBasedStateMachine):
         promise, by = self.promise(choice)
         taken, arguments = amount or promise.left, {"hold_id": promise.pk, "amount": amount, "final": final}
         refused = self.model.of_capture(promise, by, taken)
-        row = self.called(
+        row = self.expect(
             refused, holds.capture, by, promise.payer, promise.payee, taken, as_staff=by == BOSS, **arguments
         )
         if row:
@@ -414,15 +414,15 @@ class Operations(RuleBasedStateMachine):
         made = self.answer(self.model.of_ask(me, other, amount), requests.ask, me, **arguments)
         if made:
             end = self.model.now + timedelta(seconds=seconds)
-            self.model.asked.append(Asked(made.pk, other, me, amount, end))
+            self.model.asked.append(ModelRequest(made.pk, other, me, amount, end))
 
     def pay(self, choice: Random) -> None:
         if not self.model.asked:
             return
         asked = self.request(choice)
-        by = choice.choice([asked.payer] * 5 + [self.somebody(choice)])
+        by = choice.choice([asked.payer] * 5 + [self.random_person(choice)])
         sides = by, asked.payer, asked.requester, asked.amount
-        if self.called(self.model.of_pay(asked, by), requests.pay, *sides, request_id=asked.pk):
+        if self.expect(self.model.of_pay(asked, by), requests.pay, *sides, request_id=asked.pk):
             asked.closed = "PAID"
 
     def decline_or_cancel(self, choice: Random) -> None:
@@ -432,7 +432,7 @@ class Operations(RuleBasedStateMachine):
         is_decline = service is requests.decline
         side = asked.payer if is_decline else asked.requester
         refusal = exceptions.NotThePayer if is_decline else exceptions.NotTheRequester
-        by = choice.choice([side, side, self.somebody(choice)])
+        by = choice.choice([side, side, self.random_person(choice)])
         if self.answer(self.model.of_answer(asked, by, side, refusal), service, by, request_id=asked.pk):
             asked.closed = "DECLINED" if is_decline else "CANCELLED"
 
@@ -448,11 +448,11 @@ class Operations(RuleBasedStateMachine):
             return
         amount = choice.choice(PARTS)
         row = self.row(choice)
-        by = choice.choice([row.receiver or row.payer] * 3 + [self.somebody(choice)])
+        by = choice.choice([row.receiver or row.payer] * 3 + [self.random_person(choice)])
         back = amount or row.left
         refused = self.model.of_refund(row, by, back)
         arguments = {"user": UserProfile.objects.get(phone_number=by), "transaction_id": row.pk, "amount": amount}
-        self.called(refused, refunds.refund, by, row.receiver, row.payer, back, row, **arguments)
+        self.expect(refused, refunds.refund, by, row.receiver, row.payer, back, row, **arguments)
 
     def reverse(self, choice: Random) -> None:
         if not self.model.rows:
@@ -462,7 +462,7 @@ class Operations(RuleBasedStateMachine):
         back = amount or row.left
         refused = self.model.of_reversal(row, back)
         arguments = {"transaction_id": row.pk, "amount": amount, "remarks": "wrong"}
-        self.called(refused, refunds.reverse, BOSS, row.receiver, row.payer, back, row, **arguments)
+        self.expect(refused, refunds.reverse, BOSS, row.receiver, row.payer, back, row, **arguments)
 
     # --- Keys ---
 
@@ -483,13 +483,13 @@ class Operations(RuleBasedStateMachine):
             assert (again.transaction.pk, again.balance) == (first.transaction.pk, first.balance)
 
     def reuse_a_key(self, choice: Random) -> None:
-        """For another request, be it of the same kind."""
+        """For another request, of the same kind or not."""
         if not self.model.calls:
             return
         kind = choice.choice(["credit", "debit", "transfer", "hold", "capture", "void", "ask"])
         call = choice.choice(self.model.calls)
         theirs = [it for it in self.model.promises if call.by in (BOSS, it.payee)]
-        own = {"user_id": self.id_of(call.by), "key": call.arguments["key"]}
+        own = {"user_id": self.user_id_of(call.by), "key": call.arguments["key"]}
         payment = {"amount": Decimal("0.02"), "remarks": "something else"}
         with pytest.raises(exceptions.KeyReused):
             if kind in ("capture", "void") and theirs:
@@ -499,30 +499,30 @@ class Operations(RuleBasedStateMachine):
                 )
             elif kind in ("transfer", "hold", "ask"):
                 service = {"transfer": payments.transfer, "hold": holds.open_, "ask": requests.ask}[kind]
-                service(**own, **payment, to=self.somebody(choice))
+                service(**own, **payment, to=self.random_person(choice))
             else:
                 (payments.credit if kind == "credit" else payments.debit)(**own, **payment)
 
-    # --- What staff set ---
+    # --- Changes by staff ---
 
     def freeze_or_unfreeze(self, choice: Random) -> None:
         freeze = choice.random() < 0.2
-        phone = self.somebody(choice)
+        phone = self.random_person(choice)
         service = status.freeze if freeze else status.unfreeze
         service(user_id=self.boss.pk, wallet_id=self.wallet_of(phone).pk, reason="to see")
         self.model.people[phone].frozen = freeze
 
     def activate_or_deactivate(self, choice: Random) -> None:
         deactivate = choice.random() < 0.2
-        phone = self.somebody(choice)
+        phone = self.random_person(choice)
         accounts.set_active(UserProfile.objects.get(phone_number=phone), not deactivate)
         self.model.people[phone].inactive = deactivate
 
     def set_a_tier(self, choice: Random) -> None:
-        """One that is there, or a new one, or none."""
+        """An existing one, a new one, or none."""
         name = choice.choice(["small", "large", None])
         most = some_limits(choice)
-        phone, tier = self.somebody(choice), None
+        phone, tier = self.random_person(choice), None
         if name:
             tier, _ = Tier.objects.get_or_create(name=name, defaults=most)
             self.model.tiers.setdefault(name, most)
@@ -530,7 +530,7 @@ class Operations(RuleBasedStateMachine):
         self.model.people[phone].tier = name
 
     def change_or_remove_a_tier(self, choice: Random) -> None:
-        """One that a wallet has stays."""
+        """A tier of a wallet cannot be removed."""
         if not self.model.tiers:
             return
         most = choice.choice([None, some_limits(choice)])
@@ -546,7 +546,7 @@ class Operations(RuleBasedStateMachine):
             tier.delete()
             del self.model.tiers[name]
 
-    # --- What must be so after each ---
+    # --- Invariants ---
 
     @invariant()
     def the_database_is_what_the_model_says(self) -> None:
@@ -568,13 +568,13 @@ class Operations(RuleBasedStateMachine):
         assert Transaction.objects.count() == len(self.model.rows)
         assert Key.objects.count() == len(self.model.calls)
 
-    # --- How ---
+    # --- Helpers ---
 
-    def called(
+    def expect(
         self, refused: Iterator[Refusal], service: Any, by: str, payer: str | None, receiver: str | None,
         moves: Decimal | None = None, reverses: Row | None = None, **arguments: Any,
     ) -> Row | None:  # fmt: skip
-        """Something that moves money, by default the amount that is asked for."""
+        """Call an operation that moves money, by default its argument ``amount``."""
         receipt = self.answer(refused, service, by, **arguments)
         if receipt is None:
             return None
@@ -582,12 +582,12 @@ class Operations(RuleBasedStateMachine):
         return self.model.moved(receipt.transaction.pk, payer, receiver, moves or arguments["amount"], reverses)
 
     def answer(self, refused: Iterator[Refusal], service: Any, by: str, **arguments: Any) -> Any:
-        """What the service gives under a new key: what the model allows must happen, what it does not must be refused
+        """The result of the service with a new key: what the model allows must happen, what it refuses must be refused
         for the same reason."""
         refusal = next(refused, None)
         arguments["key"] = f"key {len(self.model.calls)}"
         if "user" not in arguments:
-            arguments["user_id"] = self.id_of(by)
+            arguments["user_id"] = self.user_id_of(by)
         note(f"{by}: {service.__name__} {arguments} at {self.model.now}: {refusal or 'allowed'}")
         if refusal:
             with pytest.raises(refusal):
@@ -599,23 +599,23 @@ class Operations(RuleBasedStateMachine):
         self.model.calls.append(Call(service, arguments, by, result))
         return result
 
-    def somebody(self, choice: Random) -> str:
+    def random_person(self, choice: Random) -> str:
         return choice.choice(sorted(self.model.people))
 
     def pair(self, choice: Random) -> tuple[str, str]:
-        """Who pays and who receives: two, mostly."""
-        me = self.somebody(choice)
+        """A payer and a receiver, mostly different."""
+        me = self.random_person(choice)
         others = [other for other in sorted(self.model.people) if other != me]
         return me, choice.choice([*others, *others, me])
 
-    def promise(self, choice: Random) -> tuple[Promise, str]:
-        """A hold, mostly an open one, and who is to close it, mostly its payee."""
+    def promise(self, choice: Random) -> tuple[ModelHold, str]:
+        """A hold, mostly an open one, and the person who closes it, mostly its payee."""
         open_ones = [it for it in self.model.promises if self.model.status(it) == "OPEN"]
         found = choice.choice(open_ones * 3 + self.model.promises)
-        return found, choice.choice([found.payee, found.payee, BOSS, found.payee, self.somebody(choice)])
+        return found, choice.choice([found.payee, found.payee, BOSS, found.payee, self.random_person(choice)])
 
-    def request(self, choice: Random) -> Asked:
-        """Mostly one that is pending."""
+    def request(self, choice: Random) -> ModelRequest:
+        """A request, mostly a pending one."""
         pending = [it for it in self.model.asked if self.model.request_status(it) == "PENDING"]
         return choice.choice(pending * 3 + self.model.asked)
 
@@ -631,7 +631,7 @@ class Operations(RuleBasedStateMachine):
         later = midnight + DAY if what == "a day's end" else (midnight.replace(day=1) + 32 * DAY).replace(day=1)
         return later.astimezone(UTC)
 
-    def id_of(self, who: str) -> int:
+    def user_id_of(self, who: str) -> int:
         return self.boss.pk if who == BOSS else UserProfile.objects.get(phone_number=who).pk
 
     def wallet_of(self, phone: str) -> Wallet:
@@ -640,20 +640,20 @@ class Operations(RuleBasedStateMachine):
 
 @pytest.mark.django_db
 def test_any_sequence_of_operations_is_what_the_model_says() -> None:
-    """A failing sequence is printed with the seed that finds it again."""
+    """A failing sequence is printed with the seed that reproduces it."""
 
     class OneByOne(Operations):
-        """Each sequence begins with an empty database, and clocks of its own."""
+        """Each sequence begins with an empty database and its own clocks."""
 
         def __init__(self) -> None:
             super().__init__()
             self.clocks = pytest.MonkeyPatch()
             self.around = atomic()
-            self.around._from_testcase = True  # as Django's own tests mark it, so that durable blocks may run inside
+            self.around._from_testcase = True  # as Django's own tests set it, so that durable blocks may run inside
             self.around.__enter__()
 
         def teardown(self) -> None:
-            """Rows never change, so that a fault in them is still there at the end."""
+            """Once at the end is enough, because rows never change."""
             try:
                 assert check_ledger.check().complaints() == []
             finally:
@@ -661,7 +661,7 @@ def test_any_sequence_of_operations_is_what_the_model_says() -> None:
                 set_rollback(True)
                 self.around.__exit__(None, None, None)
 
-    # On PostgreSQL fewer: all are in one transaction, whose dead rows are never cleared away.
+    # Fewer on PostgreSQL: all are in one transaction, whose dead rows are never vacuumed.
     config = settings(
         max_examples=30 if connection.vendor == "postgresql" else 100,
         stateful_step_count=50,

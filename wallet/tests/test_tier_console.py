@@ -1,4 +1,4 @@
-"""Tiers in the console: superusers make them, staff look, and wallets get them with a reason."""
+"""Tiers in the console: superusers edit them, staff see them, and wallets get them with a reason."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ NAMES = ("max_amount", "max_balance", "daily_out", "monthly_out", "monthly_in", 
 
 @pytest.fixture
 def console():
-    """A client of the console, logged in as the user; in a group, where one is named."""
+    """A client of the console, logged in as the user, optionally in a group."""
 
     def client_of(user, group=None):
         user.groups.set(Group.objects.filter(name=group))
@@ -70,7 +70,7 @@ def test_a_superuser_adds_changes_and_deletes_a_tier_and_each_is_logged(console,
     + [("daily_count", text) for text in ("1e2", "-1", "1.5", "x", "٣", "1_0", "9" * 20)]
     + [("name", text) for text in ("", "  ", "x" * 65, "a\u202eb", "a\0b", "Gold")],
 )
-def test_what_is_filled_in_wrong_is_told(console, boss, gold, field, text):
+def test_what_is_filled_in_wrong_is_shown(console, boss, gold, field, text):
     page = console(boss).post(f"{TIERS}add/", form(**{field: text}))
     assert (page.status_code, list(page.context["adminform"].form.errors)) == (200, [field])
     assert Tier.objects.count() == 1
@@ -96,7 +96,7 @@ def test_a_tier_that_wallets_have_is_not_deleted(console, boss, asha, gold):
     assert Tier.objects.get() == gold
 
 
-def test_the_list_tells_how_many_wallets_have_each_with_few_queries(console, boss, asha, gold):
+def test_the_list_shows_how_many_wallets_have_each_with_few_queries(console, boss, asha, gold):
     client = console(boss)
     client.get(TIERS)
     with CaptureQueriesContext(connection) as few:
@@ -125,7 +125,7 @@ def chosen(tier, **fields):
 def test_operations_set_the_tier_of_a_wallet(console, staff, asha, gold, group, may):
     client = console(staff, group)
     page = client.get(f"/admin/wallet/wallet/{asha.wallet.pk}/change/")
-    assert ("Set tier" in [deed["title"] for deed in page.context["actions_detail"]]) is may
+    assert ("Set tier" in [action["title"] for action in page.context["actions_detail"]]) is may
     assert client.post(page_of(asha.wallet), chosen(gold.pk)).status_code == (302 if may else 403)
     assert Wallet.objects.get(user=asha).tier == (gold if may else None)
 
@@ -144,15 +144,15 @@ def test_a_wallet_gets_a_tier_and_loses_it_with_reasons(console, boss, asha, gol
     assert client.post(path, none).context["form"].answers()["Tier"].startswith("none")
     client.post(path, chosen("", reason="Changed our mind"))
     assert Wallet.objects.get(user=asha).tier is None
-    told = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
-    assert [(one["before"], one["after"], one["reason"]) for one in told] == [
+    entries = [audit.details(entry) for entry in LogEntry.objects.order_by("pk")]
+    assert [(entry["before"], entry["after"], entry["reason"]) for entry in entries] == [
         (None, "Gold", "Known for years"),
         ("Gold", None, "Changed our mind"),
     ]
 
 
 @pytest.mark.parametrize("tier", ["0", "x", "9" * 30, "%00", "-1"])
-def test_a_tier_that_is_none_is_told(console, boss, asha, tier):
+def test_an_unknown_tier_is_reported(console, boss, asha, tier):
     page = console(boss).post(page_of(asha.wallet), chosen(tier))
     assert list(page.context["form"].errors) == ["tier"]
 
@@ -171,7 +171,7 @@ def test_wallets_are_filtered_by_tier(console, boss, asha, ravi, gold):
     assert client.get("/admin/wallet/wallet/", {"tier__id__exact": "x"})["Location"].endswith("?e=1")
 
 
-def test_the_page_of_a_wallet_tells_what_is_counted_today_and_nothing_of_days_before(console, boss, asha, clock_at):
+def test_the_page_of_a_wallet_shows_what_is_counted_today_and_nothing_of_days_before(console, boss, asha, clock_at):
     noon = datetime(2026, 3, 30, 6, 30, tzinfo=UTC)
     clock_at(noon)
     payments.debit(user_id=asha.pk, amount=Decimal("12.34"))

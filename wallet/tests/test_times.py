@@ -1,4 +1,4 @@
-"""One clock tells when something happened, and whatever it does, a wallet's rows are in the order of their times."""
+"""All times are from one clock, and whatever it does, a wallet's rows are in the order of their times."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -64,24 +64,24 @@ def test_a_reversal_is_not_before_what_it_undoes(asha, ravi, boss, at):
 def test_the_clock_is_the_databases_where_it_has_one(asha, monkeypatch):
     before = timezone.now()
     monkeypatch.setattr(timezone, "now", lambda: hours(1))
-    told = credit(asha)
+    shown = credit(asha)
     if connection.vendor == "postgresql":
-        assert before < told < before + timedelta(minutes=1)
+        assert before < shown < before + timedelta(minutes=1)
     else:
-        assert told == hours(1)
+        assert shown == hours(1)
 
 
 @pytest.mark.parametrize("moment", [NOON, NOON + timedelta(microseconds=1), NOON + timedelta(microseconds=123_450)])
-def test_a_receipt_tells_the_very_time_that_the_history_shows(asha, ravi, as_user, settings, at, moment):
+def test_a_receipt_has_exactly_the_time_of_the_history(asha, ravi, as_user, settings, at, moment):
     client = as_user(asha)
     payment = {"to_phone_number": ravi.phone, "amount": "1.00"}
     with at(moment):
         receipts = [client.post("/wallet/transfer/", payment, headers={"Idempotency-Key": "k"}) for _ in range(2)]
-    told = [receipt.json()["timestamp"] for receipt in receipts]
-    told += [as_user(user).get("/transactions/").json()["results"][0]["timestamp"] for user in (asha, ravi)]
-    assert told == [moment.isoformat().replace("+00:00", "Z")] * 4
+    shown = [receipt.json()["timestamp"] for receipt in receipts]
+    shown += [as_user(user).get("/transactions/").json()["results"][0]["timestamp"] for user in (asha, ravi)]
+    assert shown == [moment.isoformat().replace("+00:00", "Z")] * 4
     assert Transaction.objects.latest("pk").timestamp == moment
 
 
-def test_a_receipt_by_the_clock_that_goes_tells_the_time_of_the_row(asha):
+def test_a_receipt_by_a_running_clock_has_the_time_of_the_row(asha):
     assert credit(asha) == Transaction.objects.latest("pk").timestamp

@@ -1,4 +1,4 @@
-"""Money goes from one wallet to another, or stays where it is."""
+"""Money moves from one wallet to another, or nothing changes."""
 
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ RECEIPT += ["hold", "reverses"]
 
 @pytest.fixture
 def pay(asha, as_user):
-    """Sends asha's transfer to ravi, or as it is told."""
+    """Sends asha's transfer to ravi, or with other fields."""
     client = as_user(asha)
     return lambda **body: client.post("/wallet/transfer/", {"to_phone_number": "9888888888", "amount": "250.50"} | body)
 
@@ -30,7 +30,7 @@ def balances():
 
 @pytest.fixture
 def nothing_moved(asha, ravi):
-    """What to call after a refusal."""
+    """A check to call after a refusal."""
 
     def look():
         assert balances() == {"user_9999999999": 1000, "user_9888888888": 0}
@@ -58,7 +58,7 @@ def test_it_moves_money_to_the_phone_number_in_any_spelling(pay, asha, ravi, as_
     assert as_user(ravi).get("/wallet/balance/").json()["balance"] == "250.50"
 
 
-def test_the_receipt_tells_the_payer_his_own_balance_alone(pay, ravi):
+def test_the_receipt_has_only_the_payers_balance(pay, ravi):
     payments.credit(user_id=ravi.pk, amount=Decimal("77.77"))
     receipt = pay(remarks="rent").json()
     row = Transaction.objects.latest("pk")
@@ -124,7 +124,7 @@ def test_receiver_and_amount_are_required(asha, ravi, as_user, nothing_moved, mi
 
 
 @pytest.mark.parametrize("to", ["9888888888", "9777777777", "9999999999"])
-def test_a_frozen_payer_is_told_so_whoever_the_receiver_is(pay, asha, nothing_moved, to):
+def test_a_frozen_payer_is_the_error_for_any_receiver(pay, asha, nothing_moved, to):
     freeze(asha)
     refusal = pay(to_phone_number=to)
     assert (refusal.status_code, refusal.json()["code"]) == (403, "wallet_frozen")
@@ -185,7 +185,7 @@ def test_money_goes_to_the_one_who_has_the_number_now(pay, ravi, stranger):
 
 @pytest.mark.django_db(transaction=True)
 def test_it_is_committed_as_one(pay, ravi):
-    """On committed data, as in production; between such tests the ledger is emptied in spite of its triggers."""
+    """On committed data, as in production; the ledger is emptied after such tests, in spite of its triggers."""
     assert pay().status_code == 200
     assert balances() == {"user_9999999999": Decimal("749.50"), "user_9888888888": Decimal("250.50")}
     assert Transaction.objects.count() == 2
