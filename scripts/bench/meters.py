@@ -31,7 +31,7 @@ LAYERS = [
     ("COMMIT", 4, "django.db.transaction:Atomic.__exit__"),
     ("code: created and sent", 3, "users.otp:send"),
     ("code: verified", 3, "users.otp:verify"),
-    ("limits of codes", 4, "users.limits:take"),
+    ("limits of codes", 4, "users.limits:consume"),
     ("answer", 3, "lokanetra.endpoints:Contract.answer"),
     ("statements, with their round trips", 1, "lokanetra.prepared:_rows_of"),
     ("other statements", 1, "django.db.backends.utils:CursorWrapper.execute"),
