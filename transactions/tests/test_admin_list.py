@@ -385,11 +385,10 @@ def of_the_ledger(sql):
 
 def test_ones_own_history_is_read_by_index(crowd, asha, as_user):
     client = as_user(asha)
-    found = plans(lambda: ids(client.get("/transactions/")), of_the_ledger)
-    assert len(found) == 2
-    for plan, index in zip(found, ["transactions_paid", "transactions_received"], strict=True):
-        assert index in plan
-        assert not scans(plan, "transactions_transaction", "wallet_wallet", "users_userprofile")
+    (plan,) = plans(lambda: ids(client.get("/transactions/")), of_the_ledger)
+    assert "transactions_paid" in plan
+    assert "transactions_received" in plan
+    assert not scans(plan, "transactions_transaction", "wallet_wallet", "users_userprofile")
 
 
 @pytest.mark.parametrize(("side", "index"), [("sender", "transactions_paid"), ("receiver", "transactions_received")])
