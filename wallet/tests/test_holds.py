@@ -113,10 +113,24 @@ def test_a_repeated_key_shows_the_hold_as_it_is_now(asha, ravi, as_user):
     assert (again.status_code, again["Idempotent-Replayed"]) == (201, "true")
     assert (again.json()["id"], again.json()["status"]) == (first.json()["id"], "VOIDED")
     assert Hold.objects.count() == 1
-    assert send(amount="11.00").json()["code"] == "idempotency_key_reused"
+    for change in ({"amount": "11.00"}, {"expires_in": 3600}, {"remarks": "Another"}):
+        assert send(**change).json()["code"] == "idempotency_key_reused", change
     other = {"to_phone_number": ravi.phone, "amount": "10.00"}
     reused = as_user(asha).post("/wallet/transfer/", other, headers={"Idempotency-Key": "k"})
     assert reused.json()["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize("verb", ["capture", "void"])
+def test_a_key_is_for_one_hold_and_all_that_was_asked_of_it(ravi, as_user, hold, verb):
+    first, second = hold("10.00"), hold("10.00")
+    send = lambda pk, **body: as_user(ravi).post(f"{HOLDS}{pk}/{verb}/", body, headers={"Idempotency-Key": "k"})  # noqa: E731
+    done = send(first)
+    assert done.status_code == 200
+    assert send(first).json() == done.json()
+    assert send(second).json()["code"] == "idempotency_key_reused"
+    for change in ({"amount": "10.00"}, {"final": False}) if verb == "capture" else ():
+        assert send(first, **change).json()["code"] == "idempotency_key_reused", change
+    assert as_user(ravi).get(f"{HOLDS}{second}/").json()["status"] == "OPEN"
 
 
 @pytest.mark.parametrize("seconds", [59, 2592001, 0, -1, "600", 60.5, True, None])

@@ -177,7 +177,8 @@ def test_a_repeated_key_is_not_counted_and_shows_the_request_as_it_is_now(asha, 
     shown = again.json()
     assert (shown["id"], shown["status"], shown["direction"]) == (first.json()["id"], "DECLINED", "IN")
     assert PaymentRequest.objects.count() == 1
-    problem(send(amount="11.00"), 422, "idempotency_key_reused")
+    for change in ({"amount": "11.00"}, {"expires_in": 3600}, {"remarks": "Another"}):
+        problem(send(**change), 422, "idempotency_key_reused")
 
 
 # --- Pay ----------------------------------------------------------------------------------------------
