@@ -70,6 +70,14 @@ def test_it_is_captured_in_parts_and_the_last_releases_the_rest(asha, ravi, as_u
     assert (shown["status"], shown["captured"], shown["remaining"]) == ("CAPTURED", "50.00", "0.00")
 
 
+def test_a_capture_without_an_amount_takes_all_that_others_left(asha, ravi, as_user, hold):
+    pk = hold("100.00")
+    capture = lambda **body: as_user(ravi).post(f"{HOLDS}{pk}/capture/", body)  # noqa: E731
+    assert capture(amount="30.00", final=False).status_code == 200
+    assert capture().json()["amount"] == "70.00"
+    assert (money(asha), money(ravi)) == (("900.00", "900.00"), ("100.00", "100.00"))
+
+
 def test_a_voided_hold_is_released_and_cannot_be_captured(asha, ravi, as_user, hold):
     pk = hold("100.00")
     assert as_user(asha).post(f"{HOLDS}{pk}/void/").json()["code"] == "permission_denied"
