@@ -222,6 +222,7 @@ def barriers(page: playwright.Page) -> list[str]:
     return [f"{rule['id']}: {node['html']}" for rule in grave for node in rule["nodes"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible_and_logs_no_errors(server, chromium, scheme):
     context = chromium.new_context(base_url=f"http://{server.address}", color_scheme=scheme)

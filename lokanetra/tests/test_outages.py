@@ -14,7 +14,7 @@ import pytest
 
 from lokanetra.tests.live import SERVING, Answer, Live, Postgres, live_server, own_postgres, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 # Seconds, far more than an answer takes and far less than any time-out.
 SOON = 1.5

@@ -14,7 +14,7 @@ import pytest
 from lokanetra.env import BASE_DIR
 from lokanetra.tests.live import free_port, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 
 @dataclass

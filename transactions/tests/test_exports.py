@@ -520,6 +520,7 @@ def test_a_client_that_goes_away_ends_the_work(live, token, download):
     assert live.balance(token) == f"{LONG}.00"
 
 
+@pytest.mark.slow
 def test_a_user_who_stops_reading_does_not_block_exports_of_others(live, token):
     other = live.log_in("9866600002")
     with ExitStack() as held:

@@ -153,6 +153,7 @@ def install_from_npm(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_each_payment_arrives_whichever_process_is_killed(live: Live, here, tmp_path):
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201
