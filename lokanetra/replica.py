@@ -64,8 +64,8 @@ class Reader:
 class Monitor:
     """Knows whether the replica may be used: a thread checks every second, so that no request has to wait.
 
-    The lag is measured by the primary's past positions: a replica that has replayed what was written four seconds ago
-    is at most four seconds late. This also detects a replica that lost its primary, whatever it reports itself.
+    The lag is measured by the primary's past positions: a replica that has replayed what was written five seconds
+    ago is at most five seconds late. This also detects a replica that lost its primary, whatever it reports itself.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 DIGITS = 6
 # Long enough for a slow carrier, short enough that a code seen over a shoulder is soon worthless.
 LIFETIME = timedelta(minutes=5)
-# Five typing mistakes are forgiven; a guesser gets five in a million.
+# Four typing mistakes are forgiven; a guesser gets five in a million.
 MAX_ATTEMPTS = 5
 # The wait between two codes doubles with each one sent in the window of SENDS_PER_CALLER, up to this.
 MAX_COOLDOWN = timedelta(minutes=5)

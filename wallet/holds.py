@@ -65,7 +65,7 @@ def capture(
     hold = _reread_open(hold, payer, payee)
     (rules.check_owner if payee.user_id == user_id else rules.check_not_frozen)(payee)
     rules.check_payer(payer)
-    amount = amount or hold.amount - hold.captured
+    amount = hold.amount - hold.captured if amount is None else amount
     rules.check_capture(hold, amount)
     rules.check_in(payee, amount)
     receipt = ledger.capture(request, hold, payer, payee, amount)

@@ -84,7 +84,7 @@ class Request:
 
 
 def _locking(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
-    """The wallets and their accounts, locked. In the order of their keys, or opposite transfers deadlock; the accounts
+    """The wallets and their accounts, locked. In the order of their ids, or opposite transfers deadlock; the accounts
     too, or a deactivation that was committed during the wait for the lock is not seen; with `no_key`, or the foreign
     keys of the ledger wait for the lock."""
     return wallets.select_related("user").select_for_update(no_key=True, of=("self", "user")).order_by("pk")

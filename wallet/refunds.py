@@ -74,8 +74,9 @@ def refund(
 def _checked_amount(original: Transaction, amount: Decimal | None) -> Decimal:
     """How much to give back, read under the locks that all refunds of one transaction share."""
     remaining = original.amount - original.given_back
-    rules.check_remaining(remaining, amount or remaining)
-    return amount or remaining
+    amount = remaining if amount is None else amount
+    rules.check_remaining(remaining, amount)
+    return amount
 
 
 def _lock_sides(original: Transaction, user: UserProfile) -> tuple[Wallet, Wallet]:

@@ -19,7 +19,7 @@ RIGHTS = {
     # Changed, but never deleted.
     "SELECT, INSERT, UPDATE": "users.UserProfile users.ApiKey wallet.Wallet wallet.Hold wallet.PaymentRequest "
     "transactions.Webhook",
-    # Never changed.
+    # Never updated.
     "SELECT, INSERT, DELETE": "transactions.Event transactions.Outbox auth.Group_permissions "
     "users.UserProfile_groups users.UserProfile_user_permissions",
     "SELECT, INSERT, UPDATE, DELETE": "users.OTP users.Login users.Counter sessions.Session auth.Group wallet.Tier "
