@@ -38,9 +38,7 @@ IGNORED = (".git", ".venv", ".drill", ".static", ".hypothesis", ".*_cache", "__p
 # The tests of each module, the fastest first: most changes are noticed at once.
 NAMES = "transfer credit_and_debit holds limits refunds reversal requests idempotency by_phone own_wallet races times "
 NAMES += "console_actions hold_console expire_holds faults"
-WALLET = [
-    f"wallet/tests/test_{name}.py" for name in NAMES.split()
-]
+WALLET = [f"wallet/tests/test_{name}.py" for name in NAMES.split()]
 TESTS = {f"wallet/{name}.py": WALLET for name in ("ledger", "rules")}
 TESTS |= {f"wallet/{name}.py": [f"wallet/tests/test_{name}.py", *WALLET] for name in ("holds", "refunds", "limits")}
 TESTS["users/otp.py"] = ["users/tests/test_otp.py", "users/tests/test_codes_change_hands.py"]
