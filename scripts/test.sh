@@ -10,7 +10,7 @@ Makes .venv, installs what changed, and runs the suite twice, in as many process
 most), each with a database of its own. For instance:
 
   scripts/test.sh                              everything but what is marked slow
-  DATABASES=postgresql scripts/test.sh -m slow what is: fail-overs, outages, made-up requests, rolling restarts ...
+  DATABASES=postgresql scripts/test.sh -m slow what is: kills, outages, fail-overs, the browser, made-up requests ...
   scripts/test.sh -n 0 --pdb wallet            in one process, for a debugger
   scripts/test.sh wallet -k transfer           some tests
   DATABASES=sqlite scripts/test.sh             on one database (sqlite or postgresql) only

@@ -10,7 +10,7 @@ from lokanetra.tests.live import Development, development_server, program
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 PASSWORD = "correct horse"  # noqa: S105
 
 # Run in the server's own environment: a fortnight of payments between two people.

@@ -101,7 +101,7 @@ def test_no_junk_breaks_a_page(client, path_of, route, method):
         assert is_intact(send(client, method, path, query)), f"{path}: {junk[:99]}"
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("page", ["", "add/", "<path:object_id>/change/", "<path:object_id>/delete/"])
 def test_no_parameter_breaks_a_page_of_a_model(client, path_of, page, method):

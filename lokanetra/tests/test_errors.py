@@ -17,6 +17,8 @@ from django.db import (
 from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
+pytestmark = pytest.mark.once
+
 PROBLEM = "application/problem+json"
 VERIFY = "/auth/verify-otp/"
 

@@ -24,7 +24,7 @@ from lokanetra.tests.live import Live, free_port, program, wait_for
 from transactions import signatures
 from transactions.tests.receivers import receiver
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 EXAMPLES = dict(re.findall(r"^`(\w+\.\w+)` [^\n]*:\n\n```\w+\n(.*?)^```$", read(API), re.DOTALL | re.MULTILINE))
 # The examples have long time-outs; these tests do not.

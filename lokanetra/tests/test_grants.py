@@ -70,7 +70,7 @@ def test_every_table_is_listed_once():
     assert sorted(listed) == sorted([*models, "django_migrations"])
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_its_rights_are_those_listed_whatever_it_had_before(server, database, owner):
     for kind in ("TABLES", "SEQUENCES"):
         owner.execute(f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {SERVING}".encode())
@@ -85,7 +85,7 @@ def test_its_rights_are_those_listed_whatever_it_had_before(server, database, ow
     assert owner.execute(HELD_AROUND).fetchall() == [("CONNECT",), ("USAGE",)]
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_what_it_prints_does_the_same(server, database, owner):
     owner.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {SERVING}".encode())
     owner.execute(command(server, database, SERVING).stdout.encode())
@@ -94,7 +94,7 @@ def test_what_it_prints_does_the_same(server, database, owner):
     assert limits == (["lock_timeout=3s", "statement_timeout=10s"],)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -119,7 +119,7 @@ def test_it_may_not_change_the_past_or_the_triggers(serving, statement):
         serving.execute(statement.encode())
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_the_triggers_apply_to_it_and_read_only_the_real_ledger(server, serving):
     """It may write a refund, which the database compares with its original, whatever tables it creates itself."""
     token = server.log_in("9833000001")
@@ -138,7 +138,7 @@ def test_the_triggers_apply_to_it_and_read_only_the_real_ledger(server, serving)
         serving.execute(refund, [paid])
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_role_that_grants_cannot_limit_is_refused(server, database, owner):
     for role, words in {"nobody": "no role nobody", "postgres": "is a superuser or owns the tables"}.items():
         refused = command(server, database, role, "--apply")
@@ -148,7 +148,7 @@ def test_a_role_that_grants_cannot_limit_is_refused(server, database, owner):
     assert (denied.returncode, "Nothing was changed: permission denied" in denied.stderr) == (1, True)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "named", "taken"),
     [
@@ -191,7 +191,7 @@ def test_rights_beyond_the_list_are_reported_however_it_got_them(server, databas
     assert f"a role that it may become: {named}." in done.stderr
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_strange_name_is_quoted(server, database, owner):
     owner.execute(b'CREATE ROLE "We ""ird; --"')
     done = command(server, database, 'We "ird; --', "--apply")

@@ -17,6 +17,8 @@ from lokanetra.logs import JSONFormatter, NonBlockingHandler, ReadableFormatter,
 from lokanetra.tests.live import Live
 from transactions.models import Transaction
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     "text, masked",

@@ -47,7 +47,7 @@ def value(text: str, name: str, **labels: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in wanted)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_it_counts_over_all_processes_and_a_dead_process_loses_no_counts(server):
     token = server.log_in("9855000001")
     for number in range(40):
@@ -71,7 +71,7 @@ def test_it_counts_over_all_processes_and_a_dead_process_loses_no_counts(server)
     assert value(text, "lokanetra_slots", state="waited_for") == 0
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_it_reveals_no_personal_data_and_no_invented_path(server):
     token = server.log_in("9855000002")
     server.post("/wallet/credit/", {"amount": "777.77", "remarks": "for a garden"}, token)
@@ -84,7 +84,7 @@ def test_it_reveals_no_personal_data_and_no_invented_path(server):
     assert value(text, "lokanetra_refusals_total", route="other", code="not_found") >= 2
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_figures_are_shown_while_the_database_answers_and_counters_always(server, database):
     wait_for(lambda: value(scraped(server), "lokanetra_database_up") == 1)
     assert "lokanetra_events_waiting " in scraped(server)
@@ -96,7 +96,7 @@ def test_figures_are_shown_while_the_database_answers_and_counters_always(server
             assert value(text, "lokanetra_request_duration_seconds_count") > 0
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_it_requires_the_token(server):
     for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=30)

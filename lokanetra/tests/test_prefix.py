@@ -16,6 +16,8 @@ from django.urls import get_script_prefix
 from lokanetra.tests.live import Live, live_server
 from wallet import payments
 
+pytestmark = pytest.mark.once
+
 LINK = re.compile(r"""(?<![\w:.-])(?:href|src|action|data-[a-z-]*url)=["']([^"']*)["']""")
 NOT_OURS = ("#", "?", "../", "data:", "https://", "javascript:")
 CONSOLE = [

@@ -16,7 +16,7 @@ from lokanetra.env import BASE_DIR
 from lokanetra.supervisor import DRAIN, GRACE
 from lokanetra.tests.live import Live, Postgres, Unanswered, free_port, live_server, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 # Seconds for which the server of these tests drains, and clearly fewer.
 DRAINS, SOONER = 3, 2.5

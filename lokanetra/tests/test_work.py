@@ -133,7 +133,7 @@ def test_a_job_that_is_not_due_is_not_run_and_one_that_did_nothing_is_not_logged
     assert caplog.text == ""
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_database_that_is_stopped_and_comes_back_is_used_again(start, database):
     worker = start("work(beats=[job('beat', 'SELECT 1')])")
     worker.wait_for("beat: done", times=3)
@@ -148,7 +148,7 @@ def test_a_database_that_is_stopped_and_comes_back_is_used_again(start, database
     assert worker.signal(signal.SIGTERM)[0] == 0
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_database_that_hangs_and_goes_on_is_used_again(start, database):
     worker = start("work(beats=[job('beat', 'SELECT 1', every=1.2)])")
     worker.wait_for("beat: done", times=2)
@@ -166,7 +166,7 @@ def test_a_database_that_hangs_and_goes_on_is_used_again(start, database):
     assert worker.signal(signal.SIGTERM)[0] == 0
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_slow_lane_delays_no_other_and_a_failed_one_is_restarted(start):
     worker = start(
         "def broken(stop, once):\n"
@@ -192,7 +192,7 @@ def test_a_name_is_claimed_by_one_at_a_time(transactional_db):
         assert again
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_another_worker_takes_over_at_once_from_one_that_was_killed(start):
     first = start("work(slow=[job('slow', 'SELECT pg_sleep(9)')])")
     first.wait_for("slow begins")
@@ -209,7 +209,7 @@ def test_another_worker_takes_over_at_once_from_one_that_was_killed(start):
 # --- The end ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_running_jobs_finish_before_it_ends(start, number):
     worker = start("work(slow=[job('slow', 'SELECT pg_sleep(3)')], beats=[job('beat', 'SELECT 1')])")
@@ -221,7 +221,7 @@ def test_running_jobs_finish_before_it_ends(start, number):
     assert "worker stopped" in worker.output()
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_jobs_that_take_too_long_are_abandoned(start):
     worker = start(
         "from lokanetra import work\n"
@@ -235,7 +235,7 @@ def test_jobs_that_take_too_long_are_abandoned(start):
     assert "not finished: slow" in worker.output()
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(start):
     worker = start("work(slow=[job('slow', 'SELECT pg_sleep(9)')])")
     worker.wait_for("slow begins")

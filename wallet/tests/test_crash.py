@@ -17,7 +17,7 @@ import pytest
 
 from lokanetra.tests.live import Answer, Live, Postgres, Unanswered, live_server, own_postgres, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 CLIENTS = 6
 WORKER_KILLS, DATABASE_KILLS = 6, 2
