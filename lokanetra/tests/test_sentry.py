@@ -14,7 +14,7 @@ from transactions.tests.receivers import Receiver, receiver
 
 def texts(sentry: Receiver) -> list[str]:
     """The requests that it received."""
-    return [(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode() for _, body in sentry.got]
+    return [(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).decode() for _, body in sentry.requests]
 
 
 @pytest.mark.slow
