@@ -278,8 +278,8 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
 ):
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.2/32")]
     public = server(address="127.0.0.2", tls=tls)
-    private = server(address="127.0.0.1", port=public.port, tls=tls)
-    asked = resolving(monkeypatch, ["127.0.0.2"], ["127.0.0.1"])
+    private = server(address="127.0.0.4", port=public.port, tls=tls)
+    asked = resolving(monkeypatch, ["127.0.0.2"], ["127.0.0.4"])
     assert post(public.url("wallet.test", scheme="https"), b"", {})[:3] == (200, "there", "")
     assert asked == ["wallet.test"]
     assert (public.connections, private.connections) == (1, 0)
@@ -289,8 +289,8 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
 def test_only_allowed_addresses_of_a_name_are_tried_until_one_accepts(server, tls, trusted, settings, monkeypatch):
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.2/32"), ip_network("127.0.0.3/32")]
     public = server(address="127.0.0.2", tls=tls)
-    private = server(address="127.0.0.1", port=public.port, tls=tls)
-    resolving(monkeypatch, ["127.0.0.1", "127.0.0.3", "127.0.0.2"])
+    private = server(address="127.0.0.4", port=public.port, tls=tls)
+    resolving(monkeypatch, ["127.0.0.4", "127.0.0.3", "127.0.0.2"])
     assert post(public.url("wallet.test", scheme="https"), b"", {}).status == 200
     assert (public.connections, private.connections) == (1, 0)
 
