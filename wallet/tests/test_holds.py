@@ -129,6 +129,15 @@ def test_a_repeated_key_shows_the_hold_as_it_is_now(asha, ravi, as_user):
 
 
 @pytest.mark.parametrize("verb", ["capture", "void"])
+def test_a_hold_of_others_and_one_that_does_not_exist_are_not_found(ravi, stranger, as_user, hold, verb):
+    pk = hold("10.00")
+    for user, which in ((stranger, pk), (ravi, pk + 1)):
+        answer = as_user(user).post(f"{HOLDS}{which}/{verb}/", {})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert as_user(ravi).get(f"{HOLDS}{pk}/").json()["status"] == "OPEN"
+
+
+@pytest.mark.parametrize("verb", ["capture", "void"])
 def test_a_key_is_for_one_hold_and_all_that_was_asked_of_it(ravi, as_user, hold, verb):
     first, second = hold("10.00"), hold("10.00")
     send = lambda pk, **body: as_user(ravi).post(f"{HOLDS}{pk}/{verb}/", body, headers={"Idempotency-Key": "k"})  # noqa: E731
