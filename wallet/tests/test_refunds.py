@@ -37,6 +37,13 @@ def test_staff_and_the_receiver_together_never_exceed_it(ravi, boss, as_user, pa
     assert as_user(boss).post(path, {"remarks": "again"}).json()["code"] == "already_reversed"
 
 
+def test_a_wallet_that_would_hold_too_much_takes_no_refund(asha, ravi, as_user, paid, settings):
+    settings.WALLET_MAX_BALANCE = Decimal("999.99")
+    refund = lambda **body: as_user(ravi).post(f"/transactions/{paid}/refund/", body).json()  # noqa: E731
+    assert refund()["code"] == "recipient_unavailable"
+    assert refund(amount="99.99")["amount"] == "99.99"
+
+
 def test_a_repeated_key_gives_back_once(ravi, as_user, paid):
     path, key = f"/transactions/{paid}/refund/", {"Idempotency-Key": "k"}
     first = as_user(ravi).post(path, {"amount": "30.00"}, headers=key)
