@@ -117,7 +117,7 @@ def lock_pair(request: Request) -> tuple[Wallet, Wallet | None]:
 
 def lock_wallet(wallet_id: int | None) -> Wallet:
     """Anybody's wallet, for staff. Raises Http404."""
-    return lock_wallets(wallet_id)[0] or _not_found()
+    return lock_wallets(wallet_id)[0] or not_found()
 
 
 def lock_phone(request: Request) -> Wallet:
@@ -145,7 +145,7 @@ def lock_wallets(*ids: int | None) -> list[Wallet | None]:
 def lock_both(first_id: int | None, second_id: int | None) -> tuple[Wallet, Wallet]:
     """These two wallets, in this order. Raises Http404."""
     first, second = lock_wallets(first_id, second_id)
-    return first or _not_found(), second or _not_found()
+    return first or not_found(), second or not_found()
 
 
 def lock_request(request_id: int) -> PaymentRequest:
@@ -156,12 +156,13 @@ def lock_request(request_id: int) -> PaymentRequest:
 
 def _wallet_of_caller(locked: list[Wallet], request: Request) -> Wallet:
     """Raises TokenNotValid before the key is looked up: without a valid token no first receipt is returned either."""
-    wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or _not_found()
+    wallet = next((wallet for wallet in locked if wallet.user_id == request.user_id), None) or not_found()
     rules.check_token(wallet, request.token_version)
     return wallet
 
 
-def _not_found() -> NoReturn:
+def not_found() -> NoReturn:
+    """Raises Http404: for `found or not_found()`."""
     raise Http404
 
 

@@ -1,9 +1,6 @@
 """Refunds and reversals: what was moved is moved back, whole or in parts, and never more than it was."""
 
 from decimal import Decimal
-from typing import NoReturn
-
-from django.http import Http404
 
 from transactions.models import Transaction
 from users.models import UserProfile
@@ -25,10 +22,10 @@ def reverse(
     Raises Http404, OwnWallet, AlreadyReversed, RefundExceedsRemaining, NotReversible, InsufficientFunds, WalletFrozen,
     LimitExceeded, KeyReused.
     """
-    original = Transaction.objects.filter(pk=transaction_id).first() or _not_found()
+    original = Transaction.objects.filter(pk=transaction_id).first() or ledger.not_found()
     request = Request(user_id, "REVERSAL", amount, remarks, key, transaction_id=transaction_id)
     receiver, payer = ledger.lock_wallets(original.sender_id, original.receiver_id)
-    receipt_for = receiver or payer or _not_found()
+    receipt_for = receiver or payer or ledger.not_found()
     if first := ledger.replay(request, receipt_for):
         return first
     sides = [wallet for wallet in (payer, receiver) if wallet]
@@ -85,7 +82,3 @@ def _lock_sides(original: Transaction, user: UserProfile) -> tuple[Wallet, Walle
     if original.receiver_id != user.wallet.pk:
         raise exceptions.NotThePayee
     return ledger.lock_both(original.receiver_id, original.sender_id)
-
-
-def _not_found() -> NoReturn:
-    raise Http404
