@@ -131,7 +131,7 @@ def lock_phone(request: Request) -> Wallet:
     found = find(request)
     if found is None:
         raise RecipientNotFound
-    first = Transaction.objects.get(pk=found.transaction or 0)
+    first = Transaction.objects.get(pk=found.transaction)
     return lock_wallet(first.receiver_id or first.sender_id)
 
 
@@ -215,11 +215,11 @@ FIND_KEY = "SELECT request_hash, transaction_id, hold_id, request_id FROM wallet
 
 
 class Outcome(NamedTuple):
-    """The id of what a key's first request created or changed: one of these."""
+    """The id of what a key's first request created or changed: one of these, the others are 0."""
 
-    transaction: int | None
-    hold: int | None
-    request: int | None
+    transaction: int
+    hold: int
+    request: int
 
 
 def find(request: Request) -> Outcome | None:
@@ -233,7 +233,7 @@ def find(request: Request) -> Outcome | None:
     ((request_hash, *ids),) = found
     if request_hash != request.hash:
         raise KeyReused
-    return Outcome(*ids)
+    return Outcome(*(pk or 0 for pk in ids))
 
 
 def replay(request: Request, wallet: Wallet) -> Receipt | None:
@@ -241,7 +241,7 @@ def replay(request: Request, wallet: Wallet) -> Receipt | None:
     found = find(request)
     if found is None:
         return None
-    first = Transaction.objects.with_accounts().get(pk=found.transaction or 0)
+    first = Transaction.objects.with_accounts().get(pk=found.transaction)
     is_payers = first.sender_id == wallet.pk or first.receiver_id is None  # the number may be another's by now
     return Receipt(first, first.balance_after("sender" if is_payers else "receiver"), replayed=True)
 
@@ -251,7 +251,7 @@ def replay_hold(request: Request) -> Hold | None:
     found = find(request)
     if found is None:
         return None
-    hold = Hold.objects.with_accounts().get(pk=found.hold or 0)
+    hold = Hold.objects.with_accounts().get(pk=found.hold)
     hold.replayed = True
     return hold
 
@@ -261,7 +261,7 @@ def replay_request(request: Request) -> PaymentRequest | None:
     found = find(request)
     if found is None:
         return None
-    payment_request = PaymentRequest.objects.with_accounts().get(pk=found.request or 0)
+    payment_request = PaymentRequest.objects.with_accounts().get(pk=found.request)
     payment_request.replayed = True
     return payment_request
 

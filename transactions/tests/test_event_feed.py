@@ -148,6 +148,18 @@ def test_a_change_leaves_its_events_as_staff_see_the_thing(cast, boss, as_user, 
         assert event["data"] in shown
 
 
+@pytest.mark.parametrize("name", [name for name in ACTIONS if name not in ("new account", "freeze", "deactivation")])
+def test_an_event_has_the_time_of_its_change(cast, boss, as_user, name):
+    before = last_id()
+    ACTIONS[name][0](cast)
+    *_, event = as_user(boss).get(FEED, {"after": before}).json()["results"]
+    thing = event["data"]
+    moment = thing.get("closed_at") or thing.get("timestamp") or thing["created_at"]
+    if name == "capture of a part":  # which leaves the hold open
+        moment = as_user(boss).get(SHOWN["transaction"]).json()["results"][0]["timestamp"]
+    assert event["timestamp"] == moment
+
+
 @pytest.mark.parametrize("name", ACTIONS)
 def test_a_change_that_is_rolled_back_leaves_none(cast, name):
     action, _ = ACTIONS[name]

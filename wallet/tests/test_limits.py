@@ -55,14 +55,15 @@ def test_what_leaves_in_a_day_is_limited_and_tomorrow_is_another_day(asha, ravi,
     assert pay("100.00").status_code == 200
 
 
-def test_what_is_held_counts_and_its_capture_is_not_asked_again(asha, ravi, as_user, tier):
-    tier(daily_out=Decimal(100), monthly_out=Decimal(100))
+@pytest.mark.parametrize("name", ["daily_out", "monthly_out"])
+def test_what_is_held_counts_and_its_capture_is_not_asked_again(asha, ravi, as_user, tier, name):
+    tier(**{name: Decimal(100)})
     hold = holds.open_(user_id=asha.pk, to=ravi.phone_number, amount=Decimal(70))
-    refused(as_user(asha).post("/wallet/debit/", {"amount": "30.01"}), "daily_out", "30.00")
+    refused(as_user(asha).post("/wallet/debit/", {"amount": "30.01"}), name, "30.00")
     body = {"to_phone_number": ravi.phone, "amount": "30.01"}
-    refused(as_user(asha).post("/wallet/holds/", body), "daily_out", "30.00")
+    refused(as_user(asha).post("/wallet/holds/", body), name, "30.00")
     assert as_user(ravi).post(f"/wallet/holds/{hold.pk}/capture/", {}).status_code == 200
-    refused(as_user(asha).post("/wallet/debit/", {"amount": "30.01"}), "daily_out", "30.00")
+    refused(as_user(asha).post("/wallet/debit/", {"amount": "30.01"}), name, "30.00")
     assert as_user(asha).post("/wallet/debit/", {"amount": "30.00"}).status_code == 200
 
 

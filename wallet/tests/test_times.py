@@ -7,8 +7,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from lokanetra import days
 from transactions.models import Transaction
-from wallet import payments, refunds
+from wallet import ledger, payments, refunds
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ONE = Decimal("1.00")
@@ -85,3 +86,8 @@ def test_a_receipt_has_exactly_the_time_of_the_history(asha, ravi, as_user, sett
 
 def test_a_receipt_by_a_running_clock_has_the_time_of_the_row(asha):
     assert credit(asha) == Transaction.objects.latest("pk").timestamp
+
+
+def test_a_new_process_estimates_the_day_without_an_offset(asha):
+    before = days.today()
+    assert ledger.Clock().today() in (before, days.today())
