@@ -1,6 +1,6 @@
 """Queries of the hot path: Django's, but compiled once per process. Compiling a query takes longer than running it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Generic, Self, TypeVar
 
@@ -10,8 +10,6 @@ from django.db.models.expressions import Expression
 from django.db.models.query import get_related_populators
 
 from lokanetra import database
-
-Row = TypeVar("Row", bound=models.Model)
 
 
 class Placeholder(Expression):
@@ -25,6 +23,12 @@ class Placeholder(Expression):
         return "%s", [self]
 
 
+class Stored(ModelState):
+    """The state of an object that is in the database."""
+
+    adding = False
+
+
 class FastModel(models.Model):
     """A model whose rows become objects in a third of the time: without signals, and without a call for each field."""
 
@@ -33,10 +37,9 @@ class FastModel(models.Model):
 
     @classmethod
     def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:  # type: ignore[override]
-        row = cls.__new__(cls)
-        row.__dict__.update(zip(field_names, values, strict=True))
-        row._state = ModelState()
-        row._state.adding, row._state.db = False, db
+        row, state = cls.__new__(cls), Stored()
+        state.db = db
+        row.__dict__ = dict(zip(field_names, values, strict=True), _state=state)
         return row
 
     @classmethod
@@ -51,6 +54,9 @@ class FastModel(models.Model):
             else:
                 row.__dict__[cls._meta.get_field(name).attname] = value  # type: ignore[union-attr]
         return row
+
+
+Row = TypeVar("Row", bound=FastModel)
 
 
 class Prepared(Generic[Row]):
@@ -74,20 +80,28 @@ class Prepared(Generic[Row]):
 
 
 class Newest(Prepared[Row]):
-    """The newest rows of several such querysets of the same columns together, as one statement: each of them is read to
-    its limit, which SQLite takes in a UNION from no query of Django's."""
+    """The newest rows that have a value in one of several columns, each with an index of it and the id, as one
+    statement. `build` returns a queryset of the same columns for each of them, by its name.
 
-    def __init__(self, build: Callable[[], Sequence[models.QuerySet[Row]]], count: int) -> None:
-        self.parts, self.count = build, count
+    Each is read to its limit, from the value on, and what others have is left out afterwards. If it were read for the
+    value alone, the planner would expect as few rows as most values have, and read and sort all that a busy one has.
+    """
+
+    def __init__(self, build: Callable[[], Mapping[str, models.QuerySet[Row]]], value: Placeholder, count: int) -> None:
+        self.parts, self.value, self.count = build, value, count
 
     @cached_property
     def _compiled(self) -> "Compiled":
-        queries = [rows.order_by("-pk")[: self.count].query for rows in self.parts()]
-        first, *others = [Compiled(query.get_compiler(connection=connection)) for query in queries]
-        selects = [f"SELECT * FROM ({part.sql}) AS part" for part in (first, *others)]  # noqa: S608
-        first.sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 DESC LIMIT {self.count}"
-        first.params = sum((part.params for part in others), first.params)
-        return first
+        parts = {column: self._part(column, rows) for column, rows in self.parts().items()}
+        selects = [f"SELECT * FROM ({part.sql}) AS part WHERE {column} = %s" for column, part in parts.items()]  # noqa: S608
+        whole = next(iter(parts.values()))
+        whole.params = sum(((*part.params, self.value) for part in parts.values()), ())
+        whole.sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 DESC LIMIT {self.count}"
+        return whole
+
+    def _part(self, column: str, rows: models.QuerySet[Row]) -> "Compiled":
+        following = rows.filter(**{f"{column}__gte": self.value}).order_by(column, "-pk")
+        return Compiled(following[: self.count].query.get_compiler(connection=connection))
 
 
 def insert(made: models.Model) -> None:
@@ -133,9 +147,9 @@ class Compiled:
         self.converters = compiler.get_converters([column for column, _, _ in compiler.select])
         info = compiler.klass_info
         self.model, fields = info["model"], info["select_fields"]
-        self.own = slice(fields[0], fields[-1] + 1)
-        self.names = [column.target.attname for column, _, _ in compiler.select[self.own]]
-        self.annotations = compiler.annotation_col_map or {}
+        self.names = [compiler.select[column][0].target.attname for column in fields]
+        self.names += compiler.annotation_col_map or {}  # whose columns follow
+        self.own = slice(fields[0], fields[0] + len(self.names))
         self.populators: Any = get_related_populators(info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
 
     def objects(self, rows: Iterable[Any]) -> list[Any]:
@@ -144,8 +158,6 @@ class Compiled:
 
     def _object(self, row: Any) -> Any:
         result = self.model.from_db(DEFAULT_DB_ALIAS, self.names, row[self.own])
-        for name, column in self.annotations.items():
-            setattr(result, name, row[column])
         for populator in self.populators:
             populator.populate(row, result)
         return result

@@ -28,11 +28,13 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         Rows are annotated with the names of both sides and, from the wallet's view, the direction, the counterparty and
         the balance after the row.
         """
-        return self._sides(wallet, Value(wallet.user.username))
+        sides = self._sides(Value(wallet.user.username))
+        return [rows.filter(**{side: wallet.pk}) for side, rows in sides.items()]
 
-    def _sides(self, wallet: Any, own: Any) -> list["TransactionQuerySet"]:
-        return [
-            self.filter(sender=wallet).annotate(
+    def _sides(self, own: Any) -> dict[str, "TransactionQuerySet"]:
+        """All rows as their sender sees them, whose name is `own`, and as their receiver does."""
+        return {
+            "sender_id": self.annotate(
                 direction=Value("OUT"),
                 balance=F("sender_balance"),
                 sender_name=own,
@@ -40,7 +42,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
                 counterparty_id=F("receiver"),
                 counterparty=F("receiver_name"),
             ),
-            self.filter(receiver=wallet).annotate(
+            "receiver_id": self.annotate(
                 direction=Value("IN"),
                 balance=F("receiver_balance"),
                 sender_name=F("sender__user__username"),
@@ -48,7 +50,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
                 counterparty_id=F("sender"),
                 counterparty=F("sender_name"),
             ),
-        ]
+        }
 
     def newest_of(self, wallet: Wallet, count: int) -> list["Transaction"]:
         """The wallet's last transactions, newest first."""
@@ -106,8 +108,9 @@ class History:
 
 @cache
 def _newest(count: int) -> Newest["Transaction"]:
+    rows = Transaction.objects.defer("sender_balance", "receiver_balance", "initiated_by")
     own = Placeholder("name", models.CharField())
-    return Newest(lambda: Transaction.objects.all()._sides(Placeholder("wallet"), own), count)
+    return Newest(lambda: rows._sides(own), Placeholder("wallet"), count)
 
 
 class Transaction(FastModel):

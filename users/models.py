@@ -133,7 +133,7 @@ class Login(FastModel):
         return f"login {self.pk}"
 
 
-class ApiKey(models.Model):
+class ApiKey(FastModel):
     """A key of a service account. Of the key itself only `prefix` and the SHA-256 of its secret are stored."""
 
     account = models.ForeignKey(

@@ -1,5 +1,7 @@
 """Users see the history of their own wallet, newest first, and nothing else."""
 
+import json
+import re
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
+from django.db.transaction import atomic, set_rollback
 from django.test.utils import CaptureQueriesContext
 
-from transactions.models import Transaction
+from lokanetra.prepared import Placeholder
+from transactions.models import Transaction, _newest
 from users import accounts
 from wallet import payments
 
@@ -120,6 +124,43 @@ def test_a_row_shows_the_direction(history, get):
 def test_the_other_side_sees_its_own_balance(history, ravi, as_user):
     row = as_user(ravi).get(f"/transactions/{history['rent']}/").json()
     assert (row["direction"], row["counterparty"], row["balance"]) == ("IN", "user_9999999999", "250.50")
+
+
+def test_neighbours_with_more_rows_do_not_show(asha, ravi, stranger, as_user):
+    for user in (asha, ravi, stranger, ravi):
+        payments.credit(user_id=user.pk, amount=Decimal("1.00"))
+    payments.debit(user_id=stranger.pk, amount=Decimal("1.00"))
+    for user, count in ((asha, 1), (ravi, 2), (stranger, 2)):
+        page = as_user(user).get("/transactions/").json()["results"]
+        assert {user.username} == {row["sender"] or row["receiver"] for row in page}
+        assert len(page) == count + (user == asha)  # who opened with a credit
+
+
+def test_the_first_page_of_a_busy_wallet_reads_no_more_rows_than_it_shows(asha):
+    if connection.vendor == "sqlite":
+        return  # it always reads an index that has the order
+    wallet = asha.wallet.pk
+    compiled = _newest(21)._compiled
+    numbered = compiled.sql.replace("%s", "${}").format(*range(1, 9))
+    values = {"wallet": wallet, "name": "'asha'"}
+    given = [values[param.name] if isinstance(param, Placeholder) else f"'{param}'" for param in compiled.params]
+    with atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # none may be pending when a table is altered
+        # As where most wallets have few rows.
+        cursor.execute("ALTER TABLE transactions_transaction ALTER COLUMN receiver_id SET (n_distinct = 1000)")
+        cursor.execute(
+            """INSERT INTO transactions_transaction (transaction_type, receiver_id, amount, receiver_balance, remarks,
+                timestamp, initiated_by_id) SELECT 'CREDIT', %s, 1, 1, '', now(), %s FROM generate_series(1, 3000)""",
+            [wallet, asha.pk],
+        )
+        cursor.execute("ANALYZE transactions_transaction")
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE page (text, text, int8, int8, text, text, int8, int8) AS {numbered}")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE page ({', '.join(map(str, given))})")
+        ((plan,),) = cursor.fetchall()
+        cursor.execute("DEALLOCATE page")
+        set_rollback(True)
+    assert max(re.findall(r'"Actual Rows": ([0-9.]+)', json.dumps(plan)), key=float) == "21.0"
 
 
 def test_a_wallet_without_rows_has_an_empty_history(history, boss, as_user):
