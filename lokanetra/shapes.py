@@ -4,49 +4,58 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from rest_framework.fields import Field, SkipField
+from rest_framework.fields import BigIntegerField, CharField, ChoiceField, Field, IntegerField
 from rest_framework.serializers import Serializer
 
-# A field's name, the fast and the safe way to read its value, and its conversion.
-Reading = tuple[str, Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any]]
+BUILT_IN: dict[Any, Callable[[Any], Any]] = {
+    CharField.to_representation: str,
+    IntegerField.to_representation: int,
+    BigIntegerField.to_representation: int,  # without COERCE_BIGINT_TO_STRING
+}
 
 
 class Shape:
-    """Returns what `serializer.to_representation` would, in a third of the time: values are read as attributes of the
-    object, and the field looks a value up only if there is no such attribute, or it is a method."""
+    """Returns what `serializer.to_representation` would, in a fifth of the time: all values are read as attributes of
+    the object at once. Where there is no such attribute, or it is a method, the serializer does it."""
 
     def __init__(self, serializer: Any) -> None:
         fields = list(serializer._readable_fields)
-        is_plain = type(serializer).to_representation is Serializer.to_representation
+        sources = [str(field.source) for field in fields if field.source_attrs]
         self.fallback = serializer.to_representation
-        self.is_fast = is_plain and all(type(field).get_attribute is Field.get_attribute for field in fields)
-        self.readings: list[Reading] = [_reading(field) for field in fields]
+        is_plain = type(serializer).to_representation is Serializer.to_representation
+        is_plain = is_plain and all(type(field).get_attribute is Field.get_attribute for field in fields)
+        self.read = attrgetter(*sources) if is_plain and len(sources) > 1 else None
+        # The places of the fields that are given the object itself.
+        self.whole = [place for place, field in enumerate(fields) if not field.source_attrs]
+        self.names = [str(field.field_name) for field in fields]
+        self.conversions = [_conversion(field) for field in fields]
 
     def __call__(self, instance: Any) -> Any:
-        if not self.is_fast or isinstance(instance, dict):
+        values = self._values(instance)
+        if values is None:
             return self.fallback(instance)
-        data = {}
-        for name, read, look_up, convert in self.readings:
-            try:
-                value = read(instance)
-            except AttributeError:
-                value = look_up(instance)
-            if callable(value):
-                value = look_up(instance)
-            if value is not MISSING:
-                data[name] = None if value is None else convert(value)
-        return data
+        return {
+            name: None if value is None else convert(value)
+            for name, convert, value in zip(self.names, self.conversions, values, strict=True)
+        }
 
-
-MISSING = object()
-
-
-def _reading(field: Field) -> Reading:
-    def look_up(instance: Any) -> Any:
+    def _values(self, instance: Any) -> list[Any] | None:
+        if self.read is None or isinstance(instance, dict):
+            return None
         try:
-            return field.get_attribute(instance)
-        except SkipField:
-            return MISSING
+            values = [*self.read(instance)]
+        except AttributeError:
+            return None
+        if any(map(callable, values)):
+            return None
+        for place in self.whole:
+            values.insert(place, instance)
+        return values
 
-    read = attrgetter(str(field.source)) if field.source_attrs else look_up
-    return str(field.field_name), read, look_up, field.to_representation
+
+def _conversion(field: Field) -> Callable[[Any], Any]:
+    """The field's own, or the built-in function that it calls."""
+    own = type(field).to_representation
+    if own is ChoiceField.to_representation and all(isinstance(choice, str) for choice in field.choices):  # type: ignore[attr-defined]
+        own = CharField.to_representation
+    return BUILT_IN.get(own) or field.to_representation

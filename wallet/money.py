@@ -52,7 +52,7 @@ def rupees(amount: Decimal) -> str:
 
 def from_paise(paise: int | Decimal) -> Decimal:
     """Paise, as the database stores them, in rupees."""
-    return Decimal(paise).scaleb(-DECIMAL_PLACES)
+    return paise * PAISA
 
 
 def to_paise(amount: Decimal) -> int:
@@ -111,6 +111,7 @@ class AmountField(serializers.Field):
 
     pattern = f"^{SPELLING.pattern}$"
     default_error_messages = {"invalid": INVALID, "not_positive": NOT_POSITIVE}
+    to_representation = staticmethod(show)  # type: ignore[assignment]
 
     def to_internal_value(self, data: Any) -> Decimal:
         if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
@@ -119,9 +120,6 @@ class AmountField(serializers.Field):
         if amount <= 0:
             self.fail("not_positive")
         return amount
-
-    def to_representation(self, value: Decimal) -> str:
-        return show(value)
 
 
 class AmountFormField(forms.CharField):
