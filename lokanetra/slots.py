@@ -32,24 +32,34 @@ class Busy(ServerBusy):
     """Raised when there was no free slot, or no result, in time."""
 
 
+Jobs = SimpleQueue[Callable[[], None]]
+
+
 class Threads:
-    """Threads of one event loop, as many as were ever needed at a time. Only the loop starts work and handles its end,
-    so that counting needs no lock."""
+    """Threads of one event loop, as many as were ever needed at a time, each known by its queue of jobs.
+
+    Only the loop starts work and handles its end, so that no lock is needed. The thread that was idle last works next:
+    it wakes up faster, and its data is still in the processor's cache.
+    """
 
     def __init__(self) -> None:
-        self.jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.idle = 0
+        self.idle: list[Jobs] = []
 
-    def start(self, job: Callable[[], None]) -> None:
-        if self.idle:
-            self.idle -= 1
-        else:
-            Thread(target=self._work, daemon=True).start()
-        self.jobs.put(job)
+    def start(self, job: Callable[[], None]) -> Jobs:
+        """Start a job. At its end the thread has to be added to `idle` again."""
+        thread = self.idle.pop() if self.idle else self._new()
+        thread.put(job)
+        return thread
 
-    def _work(self) -> None:
-        while True:
-            self.jobs.get()()
+    def _new(self) -> Jobs:
+        jobs = Jobs()
+        Thread(target=_do, args=[jobs], daemon=True).start()
+        return jobs
+
+
+def _do(jobs: Jobs) -> None:
+    while True:
+        jobs.get()()
 
 
 class Slots:
@@ -75,7 +85,7 @@ class Slots:
         """
         lease = Lease(self, await self.acquire(timeout))
         result: asyncio.Future[Result] = self.loop.create_future()
-        self.threads.start(partial(lease.work, work, result))
+        lease.thread = self.threads.start(partial(lease.work, work, result))
         if deadline is not None:
             await asyncio.wait({result}, timeout=deadline)
             if not result.done():
@@ -106,6 +116,8 @@ class Slots:
 
 class Lease:
     """A slot in use. Its connection is the thread's default one meanwhile."""
+
+    thread: Jobs
 
     def __init__(self, slots: Slots, connection: Any) -> None:
         self.slots, self.connection, self.is_held = slots, connection, True
@@ -149,7 +161,7 @@ class Lease:
                 del connections[DEFAULT_DB_ALIAS]
 
     def _settle(self, result: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
-        self.slots.threads.idle += 1
+        self.slots.threads.idle.append(self.thread)
         if self.is_held:
             self.slots.release(self.connection)
         if not result.done():
