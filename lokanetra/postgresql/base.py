@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from django.db.backends.postgresql import base
+from django.db.backends.utils import debug_transaction
 from psycopg import Connection
 from psycopg.errors import OperationalError
 from psycopg.errors import _WaitTimeout as WaitTimeout
@@ -119,8 +120,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 self.connection.execute("BEGIN")
 
     def _commit(self) -> None:
-        if not self.must_begin:
-            super()._commit()  # type: ignore[misc]
+        if not self.must_begin and self.connection is not None:
+            with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
+                self.statements.commit()
             self.must_begin = not self.autocommit
 
     def _rollback(self) -> None:

@@ -50,23 +50,34 @@ class Statements:
         types, formats = self.values.types, self.values.formats
         name = self.names.get((statement, types)) or self._prepare(statement, text, types)
         execution = self._begin_and_execute if begin else self._execute
-        result = self.connection.wait(execution(name, sent, formats))
-        if result.status not in SUCCESSES:
-            raise error_from_result(result, encoding=self.connection.info.encoding)
+        result = self._successful(execution(name, sent, formats))
         self.values.set_pgresult(result, format=Format.BINARY)
         return self.values.load_rows(0, result.ntuples, tuple)
+
+    def commit(self) -> None:
+        """Raises psycopg's errors."""
+        self.server.send_query_params(b"COMMIT", None)
+        self._successful(self._last_result())
 
     def _prepare(self, statement: str, text: bytes, types: Any) -> bytes:
         name = f"lokanetra_{len(self.names)}".encode()
         self.server.send_prepare(name, text, types)
-        (result,) = self.connection.wait(execute(self.server))
-        if result.status not in SUCCESSES:
-            raise error_from_result(result, encoding=self.connection.info.encoding)
+        self._successful(self._last_result())
         self.names[statement, types] = name
         return name
 
+    def _successful(self, execution: Generator[Any, Any, Any]) -> Any:
+        result = self.connection.wait(execution)
+        if result.status not in SUCCESSES:
+            raise error_from_result(result, encoding=self.connection.info.encoding)
+        return result
+
     def _execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
+        """A generator for psycopg's `wait`, as are the following."""
         self.server.send_query_prepared(name, sent, formats, Format.BINARY)
+        return self._last_result()
+
+    def _last_result(self) -> Generator[Any, Any, Any]:
         return (yield from execute(self.server))[-1]
 
     def _begin_and_execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
@@ -94,3 +105,4 @@ class Statements:
                 if result.status == ExecStatus.PIPELINE_SYNC:
                     return results
                 results.append(result)
+                self.server.get_result()  # None ends those of one statement, and is there already
