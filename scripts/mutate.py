@@ -41,7 +41,7 @@ NAMES += "console_actions hold_console expire_holds faults"
 WALLET = [f"wallet/tests/test_{name}.py" for name in NAMES.split()] + ["transactions/tests/test_event_feed.py"]
 TESTS = {f"wallet/{name}.py": WALLET for name in ("ledger", "rules")}
 TESTS |= {f"wallet/{name}.py": [f"wallet/tests/test_{name}.py", *WALLET] for name in ("holds", "refunds", "limits")}
-TESTS["users/otp.py"] = ["users/tests/test_otp.py", "users/tests/test_codes_change_hands.py"]
+TESTS["users/otp.py"] = [f"users/tests/test_{name}.py" for name in ("otp", "codes_change_hands", "upkeep")]
 TESTS["users/tokens.py"] = ["users/tests/test_tokens.py"]
 TESTS["users/permissions.py"] = ["lokanetra/tests/test_access.py", "users/tests/test_groups.py"]
 

@@ -21,7 +21,7 @@ class IsStaff(BasePermission):
     message = "This is for staff."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return bool(request.user and request.user.is_active and request.user.is_staff)
+        return request.user.is_active and request.user.is_staff
 
 
 class IsSuperuser(IsStaff):
@@ -37,7 +37,7 @@ class HasRight(IsStaff):
     right: str
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return super().has_permission(request, view) and self.is_granted_to(request.user)
+        return self.is_granted_to(request.user)
 
     @classmethod
     def is_granted_to(cls, user: Any) -> bool:
