@@ -248,3 +248,9 @@ def test_every_right_of_the_groups_exists(db):
         f"{one.content_type.app_label}.{one.codename}" for one in Permission.objects.select_related("content_type")
     }
     assert {right for rights in groups.GROUPS.values() for right in rights} <= known
+
+
+def test_a_right_without_being_staff_is_worth_nothing(asha, as_user):
+    asha.user_permissions.add(Permission.objects.get(codename="export_transaction"))
+    answer = as_user(asha).get("/transactions/admin-export/")
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")

@@ -239,6 +239,14 @@ def test_a_forged_token_is_refused(asha, forge):
     assert me(pair["access"]).status_code == refresh(pair["refresh"]).status_code == 200
 
 
+def test_a_token_is_no_longer_valid_in_the_second_in_which_it_expires(asha, monkeypatch):
+    access = tokens.issue(asha)["access"]
+    end = claims(access)["exp"]
+    for moment, status in ((end - 0.001, 200), (end, 401)):
+        monkeypatch.setattr(tokens, "time", lambda moment=moment: moment)
+        assert me(access).status_code == status
+
+
 @pytest.mark.parametrize("version", [None, -1, 1])
 def test_a_token_of_another_version_of_the_account_is_refused(asha, version):
     pair = tokens.issue(asha)

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from django.http import Http404
 from django.utils import timezone
 
+from wallet import holds
 from wallet.models import Hold, Wallet
 
 pytestmark = pytest.mark.django_db
@@ -164,6 +166,12 @@ def test_staff_capture_and_void_for_others(asha, ravi, boss, as_user, hold):
     assert timezone.now() > Hold.objects.get(pk=second).closed_at
     assert money(asha) == ("996.00", "996.00")
     assert money(ravi)[0] == "4.00"
+
+
+@pytest.mark.parametrize("close", [holds.capture, holds.void])
+def test_who_is_staff_closes_holds_of_others_only_as_staff(boss, hold, close):
+    with pytest.raises(Http404):
+        close(user_id=boss.pk, hold_id=hold("10.00"))
 
 
 def test_a_refusal_says_how_much_is_set_aside(asha, as_user, hold):

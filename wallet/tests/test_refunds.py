@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 
 from transactions.models import Transaction
-from wallet import payments
+from wallet import holds, payments
+from wallet.models import Wallet
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +43,16 @@ def test_a_wallet_that_would_hold_too_much_takes_no_refund(asha, ravi, as_user, 
     refund = lambda **body: as_user(ravi).post(f"/transactions/{paid}/refund/", body).json()  # noqa: E731
     assert refund()["code"] == "recipient_unavailable"
     assert refund(amount="99.99")["amount"] == "99.99"
+
+
+def test_who_has_spent_it_or_set_it_aside_cannot_give_it_back(asha, ravi, as_user, paid):
+    balance = Wallet.objects.get(user=ravi).balance
+    refund = lambda: as_user(ravi).post(f"/transactions/{paid}/refund/", {}).json()["code"]  # noqa: E731
+    hold = holds.open_(user_id=ravi.pk, to=asha.phone_number, amount=balance)
+    assert refund() == "insufficient_funds"
+    holds.void(user_id=asha.pk, hold_id=hold.pk)
+    payments.debit(user_id=ravi.pk, amount=balance)
+    assert refund() == "insufficient_funds"
 
 
 def test_a_repeated_key_gives_back_once(ravi, as_user, paid):
