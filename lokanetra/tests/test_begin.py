@@ -2,7 +2,7 @@
 
 import pytest
 from django.db import DataError, Error, connection
-from django.db.transaction import atomic
+from django.db.transaction import TransactionManagementError, atomic, set_rollback
 
 from lokanetra.prepared import rows_of
 from users import accounts
@@ -46,6 +46,15 @@ def test_a_savepoint_in_it_is_rolled_back_alone(user):
             rows_of(NAME, ["Ravi", user.pk])
             raise ZeroDivisionError
     assert first_name() == "Asha"
+
+
+def test_nothing_more_is_done_in_one_that_must_be_rolled_back(user):
+    with atomic():
+        rows_of(NAME, ["Asha", user.pk])
+        set_rollback(True)
+        with pytest.raises(TransactionManagementError):
+            rows_of(NAME, ["Ravi", user.pk])
+    assert first_name() == ""
 
 
 def test_a_failing_first_statement_leaves_the_connection_usable(user):

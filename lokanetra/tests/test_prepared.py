@@ -2,12 +2,15 @@
 
 from decimal import Decimal
 from threading import Thread
+from time import monotonic, sleep
 
 import pytest
 from django.db import connection
+from django.db.models import F, Value
+from django.db.transaction import atomic
 from django.forms import model_to_dict
 
-from lokanetra.prepared import Placeholder, Prepared
+from lokanetra.prepared import Placeholder, Prepared, rows_of
 from transactions.models import Transaction
 from users.models import UserProfile
 from wallet import payments
@@ -16,15 +19,18 @@ from wallet.models import Wallet
 
 def test_it_returns_the_same_objects_as_the_query_itself(asha, ravi):
     payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("0.50"))
-    rows = Transaction.objects.with_accounts().order_by("-pk")
+    rows = Transaction.objects.with_accounts().annotate(payer=F("sender__user__username"), one=Value(1))
+    rows = rows.order_by("-pk")
     newest = Prepared(lambda: rows.filter(initiated_by=Placeholder("user_id")))
     for user in (asha, ravi, asha):
         found, wanted = newest(user_id=user.pk), list(rows.filter(initiated_by=user))
         assert [model_to_dict(row) for row in found] == [model_to_dict(row) for row in wanted]
-        assert [row.timestamp for row in found] == [row.timestamp for row in wanted]
+        for name in ("timestamp", "payer", "one"):
+            assert [getattr(row, name) for row in found] == [getattr(row, name) for row in wanted]
         for one, other in zip(found, wanted, strict=True):
             assert one.receiver.user.phone_number == other.receiver.user.phone_number
             assert (one.sender is None) == (other.sender is None)
+            assert (one._state.adding, one._state.db) == (other._state.adding, other._state.db)
 
 
 def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_queries):
@@ -61,7 +67,9 @@ def test_the_database_prepares_these_statements_and_no_other(asha, ravi):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_died_while_idle_is_replaced_unnoticed(monkeypatch):
+@pytest.mark.parametrize("idle", [-1.0, 1000.0])
+def test_a_connection_that_died_while_idle_is_replaced_unnoticed(monkeypatch, idle):
+    """By a query if it was idle for long, by its socket otherwise."""
     if connection.vendor == "sqlite":
         return  # it has no connection that could die
     from lokanetra.postgresql import base
@@ -69,8 +77,8 @@ def test_a_connection_that_died_while_idle_is_replaced_unnoticed(monkeypatch):
     connection.ensure_connection()
     connection.close_if_unusable_or_obsolete()
     monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", True)
-    connection.health_check_enabled, connection.health_check_done = True, False
     victim = connection.connection.info.backend_pid
+    connection.used_at = monotonic()
 
     def end():
         with connection.cursor() as cursor:
@@ -80,5 +88,8 @@ def test_a_connection_that_died_while_idle_is_replaced_unnoticed(monkeypatch):
     thread = Thread(target=end)
     thread.start()
     thread.join()
-    monkeypatch.setattr(base, "IDLE", -1.0)
-    assert UserProfile.objects.count() == 0
+    sleep(0.2)  # for the server to close it
+    connection.health_check_enabled, connection.health_check_done = True, False
+    monkeypatch.setattr(base, "IDLE", idle)
+    with atomic():  # in which nothing is tried again
+        assert rows_of("SELECT count(*) FROM users_userprofile", []) == [(0,)]

@@ -303,6 +303,11 @@ def test_every_query_that_locks_wallets_locks_them_in_one_order(asha, ravi, boss
     assert [sql for sql in locking if 'ORDER BY "wallet_wallet"."id" ASC' not in sql] == []
     if connection.vendor == "postgresql":
         assert [sql for sql in locking if 'FOR NO KEY UPDATE OF "wallet_wallet", "users_userprofile"' not in sql] == []
+        asked_for = [sql for sql in reads if 'FROM "wallet_paymentrequest"' in sql and "FOR " in sql]
+        assert [sql for sql in asked_for if 'FOR NO KEY UPDATE OF "wallet_paymentrequest"' not in sql] == []
+    # Only what changes is written.
+    written = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert [sql for sql in written if '"remarks" =' in sql or '"user_id" =' in sql] == []
 
 
 def test_what_staff_set_on_a_wallet_is_all_that_is_written(asha, boss):

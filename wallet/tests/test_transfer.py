@@ -189,3 +189,9 @@ def test_it_is_committed_as_one(pay, ravi):
     assert pay().status_code == 200
     assert balances() == {"user_9999999999": Decimal("749.50"), "user_9888888888": Decimal("250.50")}
     assert Transaction.objects.count() == 2
+
+
+def test_a_receipt_knows_both_sides_without_reading_them_again(asha, ravi, django_assert_num_queries):
+    row = payments.transfer(user_id=asha.pk, to=ravi.phone_number, amount=Decimal("1.00")).transaction
+    with django_assert_num_queries(0):
+        assert (row.sender.user, row.receiver.user) == (asha, ravi)
