@@ -30,7 +30,7 @@ def test_it_returns_the_same_objects_as_the_query_itself(asha, ravi):
         for one, other in zip(found, wanted, strict=True):
             assert one.receiver.user.phone_number == other.receiver.user.phone_number
             assert (one.sender is None) == (other.sender is None)
-            assert (one._state.adding, one._state.db) == (other._state.adding, other._state.db)
+            assert (one._state.adding, one._state.db) == (False, "default")
 
 
 def test_related_rows_come_with_it_and_cost_no_query(asha, django_assert_num_queries):
