@@ -45,6 +45,16 @@ class Receipt:
     balance: Decimal
     replayed: bool = False
 
+    @property
+    def sender(self) -> str | None:
+        """Who paid, by username; None for the world outside."""
+        return self.transaction.sender.user.username if self.transaction.sender else None
+
+    @property
+    def receiver(self) -> str | None:
+        """The same of who received."""
+        return self.transaction.receiver.user.username if self.transaction.receiver else None
+
 
 @dataclass(frozen=True)
 class Request:
