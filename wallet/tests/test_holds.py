@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.http import Http404
 from django.utils import timezone
 
+from users import accounts, audit
+from users.exceptions import TokenNotValid
 from wallet import holds
 from wallet.models import Hold, Wallet
 
@@ -166,6 +169,22 @@ def test_staff_capture_and_void_for_others(asha, ravi, boss, as_user, hold):
     assert timezone.now() > Hold.objects.get(pk=second).closed_at
     assert money(asha) == ("996.00", "996.00")
     assert money(ravi)[0] == "4.00"
+
+
+def test_staff_capture_for_a_payee_who_was_deactivated_and_the_payee_does_not(ravi, boss, hold):
+    pk = hold("10.00")
+    accounts.set_active(ravi, False)
+    with pytest.raises(TokenNotValid):
+        holds.capture(user_id=ravi.pk, hold_id=pk)
+    holds.capture(user_id=boss.pk, hold_id=pk, as_staff=True)
+    assert money(ravi)[0] == "10.00"
+
+
+def test_the_log_says_how_much_of_a_hold_was_void(ravi, boss, as_user, hold):
+    pk = hold("10.00")
+    as_user(ravi).post(f"{HOLDS}{pk}/capture/", {"amount": "4.00", "final": False})
+    as_user(boss).post(f"{HOLDS}{pk}/void/", {})
+    assert audit.details(LogEntry.objects.get())["amount"] == "6.00"
 
 
 @pytest.mark.parametrize("close", [holds.capture, holds.void])
