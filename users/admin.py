@@ -388,5 +388,7 @@ def _log_value(value: Any) -> Any:
 def _readable(state: Any) -> str:
     """A logged state as text."""
     if isinstance(state, dict):
-        return ", ".join(f"{name}: {value}" for name, value in state.items())
+        return "; ".join(f"{name}: {_readable(value) or 'none'}" for name, value in state.items())
+    if isinstance(state, list):
+        return ", ".join(map(str, state))
     return "" if state is None else str(state)

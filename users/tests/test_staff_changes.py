@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from lokanetra.tests.live import at_once
-from users import accounts
+from users import accounts, admin
 from users.exceptions import LastSuperuser
 from users.models import UserProfile
 
@@ -158,3 +158,16 @@ def test_of_two_who_deactivate_each_other_at_once_one_stays(boss, second):
         UserProfile.objects.filter(is_superuser=True).update(is_active=True)
         outcomes = at_once(lambda: deactivate(boss, second), lambda: deactivate(second, boss))
         assert (sorted(outcomes), count_superusers()) == (["out", "refused"], 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (None, ""),
+        ("FROZEN", "FROZEN"),
+        ({"username": "asha", "phone_number": None}, "username: asha; phone_number: none"),
+        ({"groups": ["Finance", "Support"], "rights": []}, "groups: Finance, Support; rights: none"),
+    ],
+)
+def test_a_logged_state_is_shown_as_text(state, text):
+    assert admin._readable(state) == text
