@@ -5,7 +5,9 @@ from decimal import Decimal
 import pytest
 
 from transactions.models import Transaction
-from wallet import holds, payments
+from users import accounts
+from users.exceptions import TokenNotValid
+from wallet import holds, payments, refunds, status
 from wallet.models import Wallet
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +55,16 @@ def test_who_has_spent_it_or_set_it_aside_cannot_give_it_back(asha, ravi, as_use
     holds.void(user_id=asha.pk, hold_id=hold.pk)
     payments.debit(user_id=ravi.pk, amount=balance)
     assert refund() == "insufficient_funds"
+
+
+def test_a_frozen_wallet_and_a_deactivated_account_give_nothing_back(ravi, boss, as_user, paid):
+    status.freeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="stolen")
+    refused = as_user(ravi).post(f"/transactions/{paid}/refund/", {})
+    assert (refused.status_code, refused.json()["code"]) == (403, "wallet_frozen")
+    status.unfreeze(user_id=boss.pk, wallet_id=ravi.wallet.pk, reason="found")
+    accounts.set_active(ravi, False)
+    with pytest.raises(TokenNotValid):
+        refunds.refund(user=ravi, transaction_id=paid)
 
 
 def test_a_repeated_key_gives_back_once(ravi, as_user, paid):
