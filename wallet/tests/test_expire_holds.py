@@ -5,6 +5,8 @@ from decimal import Decimal
 from io import StringIO
 
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from transactions.models import Outbox
@@ -35,7 +37,11 @@ def test_each_hold_that_expires_leaves_one_event_and_those_that_are_open_none(as
     ]
     Outbox.objects.all().delete()
     clock_at(timezone.now() + timedelta(seconds=120))
-    command()
+    with CaptureQueriesContext(connection) as captured:
+        command()
+    updates = [query["sql"] for query in captured if query["sql"].startswith('UPDATE "wallet_wallet"')]
+    assert len(updates) == 1
+    assert '"user_id" =' not in updates[0]  # only what changes is written
     assert [(row.type, row.data["id"]) for row in Outbox.objects.order_by("pk")] == [
         ("hold.expired", first.pk),
         ("hold.expired", last.pk),
