@@ -75,6 +75,15 @@ def test_a_number_of_payments_is_limited(asha, ravi, as_user, tier):
     assert limit["limit"] == 2
 
 
+def test_holds_of_others_are_no_payments_of_ones_own(asha, ravi, as_user, tier):
+    tier(daily_count=2)
+    payments.credit(user_id=ravi.pk, amount=Decimal(2))
+    for payer, payee in ((asha, ravi), (ravi, asha), (ravi, asha)):
+        holds.open_(user_id=payer.pk, to=payee.phone_number, amount=Decimal(1))
+    assert as_user(asha).post("/wallet/debit/", {"amount": "1.00"}).status_code == 200
+    refused(as_user(asha).post("/wallet/debit/", {"amount": "1.00"}), "daily_count", 0)
+
+
 def test_what_comes_in_is_limited_and_the_payer_does_not_learn_it(asha, ravi, as_user, tier):
     tier(ravi, monthly_in=Decimal(50))
     payments.credit(user_id=ravi.pk, amount=Decimal(20))
