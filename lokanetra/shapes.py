@@ -22,8 +22,9 @@ class Shape:
         fields = list(serializer._readable_fields)
         sources = [str(field.source) for field in fields if field.source_attrs]
         self.fallback = serializer.to_representation
-        is_plain = type(serializer).to_representation is Serializer.to_representation
-        is_plain = is_plain and all(type(field).get_attribute is Field.get_attribute for field in fields)
+        is_plain = type(serializer).to_representation is Serializer.to_representation and all(
+            type(field).get_attribute is Field.get_attribute for field in fields
+        )
         self.read = attrgetter(*sources) if is_plain and len(sources) > 1 else None
         # The places of the fields that are given the object itself.
         self.whole = [place for place, field in enumerate(fields) if not field.source_attrs]
