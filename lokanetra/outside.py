@@ -1,6 +1,7 @@
-"""Calls to untrusted servers. Their URLs, names, addresses and answers are all treated as hostile.
+"""Calls to other servers, which are untrusted: their URLs, names, addresses and answers are all treated as hostile.
 
-The central rule: the address that is connected to is the one that was checked.
+The central rule: the address that is connected to is the one that was checked. Only a URL that the operator has set
+may lead anywhere.
 """
 
 import re
@@ -13,7 +14,7 @@ from functools import cache
 from http.client import HTTPException
 from ipaddress import IPv4Address, IPv6Network, ip_address, ip_network
 from queue import Empty, SimpleQueue
-from threading import Thread, Timer
+from threading import Thread
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
+from lokanetra import deadlines
 from lokanetra.addresses import Address
 from lokanetra.errors import Problem
 
@@ -78,6 +80,7 @@ class Target(NamedTuple):
     host: str
     port: int
     path: str
+    anywhere: bool
 
 
 class Endpoint(NamedTuple):
@@ -95,15 +98,16 @@ def check_url(url: str) -> None:
     _parse(url)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = 15.0) -> Answer:
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = 15.0, anywhere: bool = False) -> Answer:
     """POST once, and return within `timeout` seconds whatever the other side does. Never raises for its faults.
 
-    Follows no redirects, uses no proxy, and decompresses nothing. Safe in any number of threads.
+    Follows no redirects, uses no proxy, and decompresses nothing. Safe in any number of threads. `anywhere` is for the
+    operator's own URLs: private addresses and http are allowed.
     """
     started = time.monotonic()
     status, text, fault = None, "", ""
     try:
-        status, text = _exchange(_parse(url), body, headers, started + timeout)
+        status, text = _exchange(_parse(url, anywhere), body, headers, started + timeout)
     except UrlNotAllowed as refused:
         fault = str(refused.detail)
     except FAULTS as error:
@@ -117,7 +121,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = 
 # --- What is allowed -------------------------------------------------------------------------------------
 
 
-def _parse(url: str) -> Target:
+def _parse(url: str, anywhere: bool = False) -> Target:
     if len(url) > MAX_URL:
         raise UrlNotAllowed(f"The URL is longer than {MAX_URL} characters.")
     if not re.fullmatch(r"[!-~]*", url) or re.search(r'[\\<>"^`{|}]', url):
@@ -128,28 +132,27 @@ def _parse(url: str) -> Target:
         raise UrlNotAllowed("The URL has a user name or a password in it.")
     if not (found := URL.fullmatch(url)):
         raise UrlNotAllowed("The URL is not of the form https://host:port/path.")
-    return _checked(**found.groupdict())
+    return _checked(**found.groupdict(), anywhere=anywhere or settings.DEBUG)
 
 
-def _checked(scheme: str, ipv6: str | None, name: str | None, port: str | None, target: str) -> Target:
-    if scheme != "https" and not settings.DEBUG:
+def _checked(scheme: str, ipv6: str | None, name: str | None, port: str | None, target: str, anywhere: bool) -> Target:
+    if scheme != "https" and not anywhere:
         raise UrlNotAllowed("The URL does not begin with https.")
     number = int(port or (443 if scheme == "https" else 80))
     if not 1 <= number <= 65535:
         raise UrlNotAllowed("The port is not from 1 to 65535.")
     host = (ipv6 or name or "").lower()
     address = _literal(host)
-    if address and not _is_allowed(address):
+    if address and not anywhere and not _is_allowed(address):
         raise UrlNotAllowed("The URL leads to an address that is not public.")
-    return Target(scheme, host, number, target if target.startswith("/") else f"/{target}")
+    return Target(scheme, host, number, target if target.startswith("/") else f"/{target}", anywhere)
 
 
 def _literal(host: str) -> Address | None:
     """The address if the host is one; None for a name, which has to be resolved."""
-    last = host.rpartition(".")[2]
-    if last == "localhost":
+    if host.rpartition(".")[2] == "localhost":
         return IPv4Address("127.0.0.1")
-    if ":" not in host and not NUMBER.fullmatch(last):
+    if not _is_number(host):
         return None
     try:
         return ip_address(host)
@@ -157,8 +160,13 @@ def _literal(host: str) -> Address | None:
         raise UrlNotAllowed("The host is an address that is not written in the usual way.") from error
 
 
+def _is_number(host: str) -> bool:
+    """Whether it is an address and not a name."""
+    return ":" in host or bool(NUMBER.fullmatch(host.rpartition(".")[2]))
+
+
 def _is_allowed(address: Address) -> bool:
-    if settings.DEBUG or any(address in network for network in settings.WEBHOOK_ALLOWED_NETWORKS):
+    if any(address in network for network in settings.WEBHOOK_ALLOWED_NETWORKS):
         return True
     unicast = address.version == 4 or address in GLOBAL_IPV6
     return unicast and not any(address in network for network in SPECIAL)
@@ -187,14 +195,16 @@ def _read(response: HTTPResponse) -> tuple[int, str]:
 def _resolve(target: Target, deadline: float) -> list[Endpoint]:
     """The allowed addresses of the host. It is resolved once: a second answer could differ."""
     found = [Endpoint(family, address) for family, _, _, _, address in _look_up(target, deadline)]
-    allowed = [each for each in found if _is_allowed(ip_address(each.address[0]))]
+    allowed = [each for each in found if target.anywhere or _is_allowed(ip_address(each.address[0]))]
     if not allowed:
         raise UrlNotAllowed("The name leads to no public address.")
     return allowed
 
 
 def _look_up(target: Target, deadline: float) -> list[Any]:
-    """In a separate thread, which is abandoned when it takes too long: `getaddrinfo` has no time-out."""
+    """In a separate thread, which is abandoned when it takes too long: `getaddrinfo` has no time-out for a name."""
+    if _is_number(target.host):
+        return socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     answers: SimpleQueue[Any] = SimpleQueue()
 
     def resolve() -> None:
@@ -238,19 +248,11 @@ def _shut_at(deadline: float, plain: socket.socket) -> Iterator[None]:
     """Shuts the connection at the deadline: a time-out for each read would restart with every byte received."""
     plain.settimeout(_remaining(deadline))
     with closing(plain.dup()) as same:  # TLS takes the first one over
-
-        def shut() -> None:
-            with suppress(OSError):
-                same.shutdown(socket.SHUT_RDWR)
-
-        timer = Timer(_remaining(deadline), shut)
-        timer.daemon = True
-        timer.start()
+        deadlines.begin(same, _remaining(deadline))
         try:
             yield
         finally:
-            timer.cancel()
-            timer.join()
+            deadlines.end(same)
 
 
 def _http_over(plain: socket.socket, target: Target) -> HTTPConnection:

@@ -11,7 +11,7 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -108,31 +108,33 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
-    caller = f"{phone_number} {address}"
-    with atomic():  # the attempt counts, whatever fails later
-        attempt = limits.consume([(FAILURES_PER_CALLER, caller), (FAILURES_PER_ADDRESS, address)])
-        matching = _find_matching(phone_number, code)
-    try:
-        user, pair = _log_in(attempt, phone_number, *matching) if matching else _refuse()
-    except OTPInvalid:
+    with atomic():  # one commit: a wrong code counts, and a right one counts no longer
+        attempt = limits.consume([(FAILURES_PER_CALLER, f"{phone_number} {address}"), (FAILURES_PER_ADDRESS, address)])
+        user = _redeem(phone_number, code)
+        pair = _log_in(user, attempt) if user else {}
+    if user is None:
         logger.info("login of …%s failed", phone_number[-2:])
-        raise
+        raise OTPInvalid
     logger.info("login of user %s", user.pk)
     return user, pair
 
 
-@atomic
-def _log_in(attempt: list[Hit], phone_number: str, pk: int, bound_to: str) -> tuple[UserProfile, dict[str, str]]:
-    """The attempt is not counted as a failure. Counters are locked before the code, as in `verify`: else deadlocks."""
-    limits.restore(attempt)
-    user = _redeem(phone_number, pk, bound_to) or _refuse()
+def _redeem(phone_number: str, code: str) -> UserProfile | None:
+    """Use the code up and return its account: of parallel uses one wins. None for the others, for a wrong code, for a
+    deactivated account, and for one that got the number after the code was compared."""
+    pk, bound_to = _find_matching(phone_number, code) or (None, "")
+    if pk is None or not rows_of(USE, [_now(), pk]):
+        return None
+    find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
+    user = find(phone_number)
+    return user if user and user.is_active and bound_to in _bindings(user) else None
+
+
+def _log_in(user: UserProfile, attempt: list[Hit]) -> dict[str, str]:
     pair = tokens.issue(user)
+    limits.restore(attempt)
     limits.consume([(VERIFIED, "all")])
-    return user, pair
-
-
-def _refuse() -> NoReturn:
-    raise OTPInvalid
+    return pair
 
 
 def _find_matching(phone_number: str, code: str) -> tuple[int, str] | None:
@@ -144,16 +146,6 @@ def _find_matching(phone_number: str, code: str) -> tuple[int, str] | None:
     hashes = [_hash(phone_number, bound_to, salt, code) for bound_to in bindings]
     matches = [hmac.compare_digest(code_hash, hashed) for hashed in hashes]
     return (pk, bindings[matches.index(True)]) if tried and any(matches) else None
-
-
-def _redeem(phone_number: str, pk: int, bound_to: str) -> UserProfile | None:
-    """Use the code up and return its account: of parallel uses one wins. None for the others, for a deactivated
-    account, and for one that got the number after the code was compared."""
-    if not rows_of(USE, [_now(), pk]):
-        return None
-    find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
-    user = find(phone_number)
-    return user if user and user.is_active and bound_to in _bindings(user) else None
 
 
 def _bindings(account: UserProfile | None) -> list[str]:

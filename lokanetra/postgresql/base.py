@@ -19,7 +19,7 @@ from psycopg.errors import _WaitTimeout as WaitTimeout
 
 from lokanetra import postgresql
 from lokanetra.env import DEFAULT_PORT
-from lokanetra.postgresql.statements import Statements
+from lokanetra.postgresql.statements import AnswerTimeout, Statements
 
 # Seconds of idleness after which a connection is checked with a query.
 IDLE = 1.0
@@ -30,7 +30,7 @@ PATIENT_LIMITS = LIMITS | {"statement_timeout": "0"}
 # ... and for commands, which have no time-out even where the serving role has one.
 COMMAND_LIMITS = {"statement_timeout": "0"}
 # Seconds after which we give up a database that no longer answers: a statement, a health check, and patient work.
-ANSWER_TIMEOUT, PROBE_TIMEOUT, PATIENT_TIMEOUT = 15.0, 1.5, 900.0
+ANSWER_TIMEOUT, PROBE_TIMEOUT, PATIENT_TIMEOUT, NO_TIMEOUT = 15.0, 1.5, 900.0, float("inf")
 # A connection that failed after more seconds than this is not tried again: the next would take as long.
 SLOW = 1.0
 
@@ -83,10 +83,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if "," in str(conn_params.get("host", "")):
             type(self).last_primary = (connection.info.host, str(connection.info.port))
         connection.prepare_threshold = sys.maxsize  # never automatically; None would also forbid it on request
+        timeout = NO_TIMEOUT
         if postgresql.serving:
-            self.enforce_timeout(connection)
+            timeout = PATIENT_TIMEOUT if self.patient else self.answer_timeout
+            self.enforce_timeout(connection, timeout)
         connection.autocommit = True  # transactions are begun below
-        self.statements, self.must_begin = Statements(connection), False
+        self.statements, self.must_begin = Statements(connection, timeout), False
         self.closed_by_server = poll()
         self.closed_by_server.register(connection.fileno(), POLLIN)
         return connection
@@ -138,8 +140,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close(self) -> None:
         """Notes if the connection was lost, and not only a statement refused: others may be lost too."""
-        if self.connection is not None and self.connection.broken:
-            type(self).broken_at = monotonic()
+        if self.connection is not None:
+            self.statements.close()
+            if self.connection.broken:
+                type(self).broken_at = monotonic()
         super().close()
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
@@ -156,18 +160,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self.probe_timeout = None
 
-    def enforce_timeout(self, connection: Connection) -> None:
+    def enforce_timeout(self, connection: Connection, usual: float) -> None:
         """Close the connection when the server does not answer in time. Otherwise it would wait for hours where the
         server hangs, or its host disappears silently."""
         wait = connection.wait
-        usual = PATIENT_TIMEOUT if self.patient else self.answer_timeout
 
         def wait_in_time(generator: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             try:
                 return wait(generator, interval, timeout or self.probe_timeout or usual)
             except WaitTimeout:
                 connection.pgconn.finish()
-                raise AnswerTimeout("the database did not answer in time") from None
+                raise AnswerTimeout from None
 
         connection.wait = wait_in_time  # type: ignore[method-assign, assignment]
 
@@ -182,9 +185,3 @@ class DatabaseWrapper(base.DatabaseWrapper):
         elif now - used_at <= IDLE and not self.closed_by_server.poll(0):
             self.health_check_done = True
         super().close_if_health_check_failed()
-
-
-class AnswerTimeout(OperationalError):
-    """Raised when the server took too long to answer. The statement may have been executed."""
-
-    is_final = True

@@ -5,18 +5,21 @@ All other statements use Django's cursors and are planned each time, for their v
 needs another plan than one of all amounts.
 """
 
-from collections.abc import Generator, Sequence
-from functools import cache
+import os
+import socket
+from collections.abc import Callable, Generator, Sequence
+from functools import cache, partial
 from typing import Any
 
 from psycopg import Connection
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
-from psycopg.generators import execute
+from psycopg.errors import OperationalError, error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.waiting import Wait
+
+from lokanetra import deadlines
 
 SUCCESSES = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
@@ -29,11 +32,21 @@ def _numbered(statement: str) -> tuple[bytes, Sequence[PyFormat]]:
     return query.query, query._want_formats or []
 
 
-class Statements:
-    """The prepared statements of one connection."""
+class AnswerTimeout(OperationalError):
+    """Raised when the server took too long to answer. The statement may have been executed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.server = connection, connection.pgconn
+    is_final = True
+
+    def __init__(self) -> None:
+        super().__init__("the database did not answer in time")
+
+
+class Statements:
+    """The prepared statements of one connection, each of which the server has to answer within some seconds."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self.connection, self.server, self.seconds = connection, connection.pgconn, seconds
+        self.socket = socket.socket(fileno=os.dup(connection.fileno()))
         context = connection.cursor(binary=True)  # parsing a time from text takes longer than the rest of a row
         # All of one size: a statement is prepared separately for each combination of the sizes of its numbers.
         context.adapters.register_dumper(int, Int8BinaryDumper)
@@ -46,42 +59,50 @@ class Statements:
         Raises psycopg's errors.
         """
         text, forms = _numbered(statement)
-        sent = self.values.dump_sequence(values, forms)
+        sent: Any = self.values.dump_sequence(values, forms)
         types, formats = self.values.types, self.values.formats
         name = self.names.get((statement, types)) or self._prepare(statement, text, types)
-        execution = self._begin_and_execute if begin else self._execute
-        result = self._successful(execution(name, sent, formats))
+        if begin:
+            result = self._successful(self.connection.wait(self._begin_and_execute(name, sent, formats)))
+        else:
+            result = self._answered(partial(self.server.exec_prepared, name, sent, formats, Format.BINARY))
         self.values.set_pgresult(result, format=Format.BINARY)
         return self.values.load_rows(0, result.ntuples, tuple)
 
     def commit(self) -> None:
         """Raises psycopg's errors."""
-        self.server.send_query_params(b"COMMIT", None)
-        self._successful(self._last_result())
+        self._answered(partial(self.server.exec_, b"COMMIT"))
+
+    def close(self) -> None:
+        self.socket.close()
 
     def _prepare(self, statement: str, text: bytes, types: Any) -> bytes:
         name = f"lokanetra_{len(self.names)}".encode()
-        self.server.send_prepare(name, text, types)
-        self._successful(self._last_result())
+        self._answered(partial(self.server.prepare, name, text, types))
         self.names[statement, types] = name
         return name
 
-    def _successful(self, execution: Generator[Any, Any, Any]) -> Any:
-        result = self.connection.wait(execution)
+    def _answered(self, call: Callable[[], Any]) -> Any:
+        """The result of a call that blocks in libpq. Waiting as psycopg does would let go of the interpreter, and wait
+        to get it back, five times instead of once."""
+        deadlines.begin(self.socket, self.seconds)
+        try:
+            result = call()
+        finally:
+            in_time = deadlines.end(self.socket)
+        if not in_time:
+            self.server.finish()
+            raise AnswerTimeout
+        return self._successful(result)
+
+    def _successful(self, result: Any) -> Any:
         if result.status not in SUCCESSES:
             raise error_from_result(result, encoding=self.connection.info.encoding)
         return result
 
-    def _execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
-        """A generator for psycopg's `wait`, as are the following."""
-        self.server.send_query_prepared(name, sent, formats, Format.BINARY)
-        return self._last_result()
-
-    def _last_result(self) -> Generator[Any, Any, Any]:
-        return (yield from execute(self.server))[-1]
-
     def _begin_and_execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
-        """The result of BEGIN or the statement, whichever failed, otherwise that of the statement."""
+        """The result of BEGIN or the statement, whichever failed, otherwise that of the statement. A generator for
+        psycopg's `wait`."""
         self.server.enter_pipeline_mode()
         self.server.send_query_params(b"BEGIN", None)
         self.server.send_query_prepared(name, sent, formats, Format.BINARY)

@@ -20,7 +20,7 @@ APPS = ("lokanetra", "users", "wallet", "transactions")
 
 # A module imports only from the lines above its own. `*` matches any name.
 LAYERS = """
-    lokanetra.texts lokanetra.days lokanetra.encrypted lokanetra.formats.en.formats
+    lokanetra.texts lokanetra.days lokanetra.encrypted lokanetra.deadlines lokanetra.formats.en.formats
     lokanetra.parsers lokanetra.shapes lokanetra.postgresql.statements
     lokanetra.env lokanetra.logs lokanetra.pagination lokanetra.filters lokanetra.addresses
     lokanetra.database lokanetra.postgresql.base lokanetra.staticfiles lokanetra.plurals lokanetra.online

@@ -1,6 +1,8 @@
 """A one-time password logs its phone in once, within five minutes; attempts and sends are limited."""
 
 import hmac
+import json
+import os
 import re
 import socket
 import threading
@@ -70,6 +72,17 @@ def capped(settings):
 @pytest.fixture
 def cooling(capped, settings):
     settings.OTP_COOLDOWN = 30
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """The machine of the tests may have one, or certificates of its own."""
+    for name in [name for name in os.environ if name.lower().endswith(("_proxy", "_ca_bundle"))]:
+        monkeypatch.delenv(name)
+
+
+# Apprise sends the message where the URL has options, otherwise we do.
+BOTH_WAYS = pytest.mark.parametrize("options", ["", "?method=post"], ids=["ours", "apprise"])
 
 
 class Gateway:
@@ -495,6 +508,50 @@ def test_the_gateway_gets_the_text_with_the_code(gateway, caplog):
     assert outcome(verify(code)) == LOGGED_IN
 
 
+def test_a_service_of_ones_own_gets_the_same_with_and_without_apprise(gateway, settings):
+    settings.OTP_SMS_URL = f"{gateway.url}/send"
+    sms.send(to=f"+91{PHONE}", text="Your code is 1 für €2")
+    settings.OTP_SMS_URL += "?method=post"
+    sms.send(to=f"+91{PHONE}", text="Your code is 1 für €2")
+    [(path, ours), (other_path, apprises)] = gateway.received
+    assert path == other_path == f"/+91{PHONE}/send"
+    assert json.loads(ours) == json.loads(apprises)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("json://localhost/{phone}", "http://localhost/{phone}"),
+        ("JSONS://sms.example.com:8443/v1/{phone}/", "https://sms.example.com:8443/v1/{phone}/"),
+        ("json://[::1]:8000/{phone}", "http://[::1]:8000/{phone}"),
+        ("jsons://sms.example.com", "https://sms.example.com"),
+        ("jsons://user:secret@sms.example.com/{phone}", ""),
+        ("jsons://sms.example.com/{phone}?+Authorization=secret", ""),
+        ("json://sms.example.com//{phone}", ""),
+        ("json://sms.example.com/%2B/{phone}", ""),
+        ("json:///{phone}", ""),
+        ("xml://sms.example.com/{phone}", ""),
+        ("https://sms.example.com/{phone}", ""),
+        ("", ""),
+    ],
+)
+def test_we_post_to_a_service_without_options_and_apprise_sends_all_else(settings, url, address):
+    settings.OTP_SMS_URL = url
+    assert sms._own_service() == address
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTPS_PROXY", "http://proxy:3128"), ("all_proxy", "socks5://proxy"), ("REQUESTS_CA_BUNDLE", "/etc/ca.pem")],
+)
+def test_proxies_and_certificates_that_only_its_library_knows_are_left_to_apprise(settings, monkeypatch, name, value):
+    settings.OTP_SMS_URL = "jsons://sms.example.com/{phone}"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert sms._own_service()
+    monkeypatch.setenv(name, value)
+    assert not sms._own_service()
+
+
 def test_an_operator_sees_that_the_gateway_works(gateway, capsys):
     call_command("send_test_sms", "098888 88888")
     assert capsys.readouterr().out == "The gateway accepted the message.\n"
@@ -513,7 +570,7 @@ def services():
 @pytest.mark.parametrize(
     ("url", "name", "most"),
     [
-        ("jsons://sms.example.com/{phone}", "NotifyJSON", 1),
+        ("jsons://sms.example.com/{phone}?method=put", "NotifyJSON", 1),
         ("TWILIO://AC0123456789abcdef0123456789abcdef:token@15555550100/{phone}", "NotifyTwilio", 1),
         ("mailto://user:secret@example.com?to=sms@example.com", "NotifyEmail", 2),
         ("kodi://sms.example.com/{phone}", "NotifyXBMC", 200),
@@ -532,15 +589,17 @@ def test_a_server_loads_the_service_of_its_gateway_alone_where_its_module_can_be
     assert type(loaded).__name__ == name
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("trouble", ["refused", "down"])
-def test_a_gateway_that_fails_leaves_everything_as_it_was(cooling, gateway, settings, clock, caplog, trouble):
+def test_a_gateway_that_fails_leaves_everything_as_it_was(cooling, gateway, settings, clock, caplog, trouble, options):
+    settings.OTP_SMS_URL = gateway.url + options
     assert send().status_code == 201
     clock.forward(seconds=30)
     before = counted()
     if trouble == "refused":
         gateway.status = 500
     else:
-        settings.OTP_SMS_URL = f"json://127.0.0.1:{closed_port()}/{{phone}}"
+        settings.OTP_SMS_URL = f"json://127.0.0.1:{closed_port()}/{{phone}}{options}"
 
     failed = send()
     assert outcome(failed) == UNAVAILABLE
@@ -554,22 +613,24 @@ def test_a_gateway_that_fails_leaves_everything_as_it_was(cooling, gateway, sett
     assert send().json()["resend_after"] == 60
 
 
-def test_a_gateway_that_hangs_times_out_within_five_seconds(settings):
+@BOTH_WAYS
+def test_a_gateway_that_hangs_times_out_within_five_seconds(settings, options):
     settings.OTP_ECHO = False
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings.OTP_SMS_URL = f"json://127.0.0.1:{silent.getsockname()[1]}/{{phone}}"
+        settings.OTP_SMS_URL = f"json://127.0.0.1:{silent.getsockname()[1]}/{{phone}}{options}"
         begun = time.monotonic()
         assert outcome(send()) == UNAVAILABLE
         assert time.monotonic() - begun < 5
     assert not OTP.objects.exists()
 
 
-def test_a_gateway_that_answers_byte_by_byte_times_out_too(settings):
+@BOTH_WAYS
+def test_a_gateway_that_answers_byte_by_byte_times_out_too(settings, options):
     settings.OTP_ECHO = False
 
     def trickle(server: socket.socket) -> None:
         connection, _ = server.accept()
-        with connection, suppress(BrokenPipeError):
+        with connection, suppress(BrokenPipeError, ConnectionResetError):
             for letter in b"HTTP/1.1 200 OK":
                 connection.send(bytes([letter]))
                 time.sleep(1)
@@ -577,7 +638,7 @@ def test_a_gateway_that_answers_byte_by_byte_times_out_too(settings):
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=trickle, args=(server,))
         thread.start()
-        settings.OTP_SMS_URL = f"json://127.0.0.1:{server.getsockname()[1]}/{{phone}}"
+        settings.OTP_SMS_URL = f"json://127.0.0.1:{server.getsockname()[1]}/{{phone}}{options}"
         begun = time.monotonic()
         assert outcome(send()) == UNAVAILABLE
         assert time.monotonic() - begun < 5
@@ -593,7 +654,9 @@ def gone(name: str) -> bool:
     return name not in (thread.name for thread in threading.enumerate())
 
 
-def test_more_messages_than_may_be_in_flight_are_refused_at_once(gateway, caplog):
+@BOTH_WAYS
+def test_more_messages_than_may_be_in_flight_are_refused_at_once(gateway, settings, caplog, options):
+    settings.OTP_SMS_URL += options
     taken = [sms.in_flight.acquire(blocking=False) for _ in range(sms.MAX_IN_FLIGHT)]
     begun = time.monotonic()
     assert outcome(send()) == UNAVAILABLE
