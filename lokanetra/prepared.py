@@ -120,7 +120,8 @@ def _insertion(model: type[models.Model]) -> tuple[str, list[Any]]:
 
 
 def rows_of(sql: str, params: Sequence[Any]) -> list[tuple]:
-    """All rows of a statement. Outside a transaction it must only read: it is run again if the connection failed."""
+    """All rows of a statement. Outside a transaction it must do no harm if it is done twice, as it is if the connection
+    failed."""
     try:
         return _rows_of(sql, params)
     except Error as fault:

@@ -88,6 +88,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         cooldown = _cooldown(caller)
         limits.start_cooldown(caller, cooldown, hits)
         otp = _store(phone_number, code)
+        hits += limits.consume([(SENT, "all")])  # the last, because all others wait for it
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
@@ -95,9 +96,7 @@ def send(*, phone_number: str, address: str) -> Sent:
         limits.restore(hits)
         limits.end_cooldown(caller)
         raise
-    with atomic():
-        rows_of(DELIVERED, [_now(), otp.pk])
-        limits.consume([(SENT, "all")])
+    rows_of(DELIVERED, [_now(), otp.pk])
     logger.info("code sent to …%s", phone_number[-2:])
     shown = code if settings.OTP_ECHO else None
     return Sent(phones.show(phone_number), shown, int(LIFETIME.total_seconds()), cooldown)
