@@ -18,8 +18,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COOLDOWN = "otp_cooldown"
 MAX_KEY_LENGTH = 128
 COUNTED = "SELECT count FROM users_counter WHERE name = %s AND key = %s AND window_start = %s"
-ONE_MORE = "count = users_counter.count + 1"
-ONE_LESS = "count = users_counter.count - 1 WHERE users_counter.count > 0"
+# A counter that is inserted with 1 counts one more, and one with 0 counts one less.
+CHANGE = (
+    "count = users_counter.count + CASE excluded.count WHEN 0 THEN -1 ELSE 1 END "
+    "WHERE users_counter.count > 0 OR excluded.count > 0"
+)
 UNLESS_CLOSED = "count = excluded.count WHERE users_counter.count <= %s"
 
 
@@ -44,12 +47,12 @@ class Hit:
     window_start: datetime
 
 
-def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
-    """Count once towards each limit, in their order and by one statement, or towards none. Raises TooManyRequests with
-    the seconds to wait."""
+def consume(wanted: Sequence[tuple[Limit, str]], *, instead_of: Sequence[Hit] = ()) -> list[Hit]:
+    """Count once towards each limit, in their order and by one statement, or towards none. The same statement first
+    restores the hits that these are `instead_of`. Raises TooManyRequests with the seconds to wait."""
     now = timezone.now()
     hits = [_hit(limit, key, now) for limit, key in wanted]
-    counts = _upsert(ONE_MORE, hits, 1)
+    counts = _upsert(CHANGE, [(hit, 0) for hit in instead_of] + [(hit, 1) for hit in hits])
     for (limit, _), hit in zip(wanted, hits, strict=True):
         if counts[hit.name, hit.key] > limit.maximum:
             restore(hits)
@@ -59,7 +62,7 @@ def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
 
 def restore(hits: Sequence[Hit]) -> None:
     """Undo these counts. Counters are locked in the order in which `consume` locks them, or the two deadlock."""
-    _upsert(ONE_LESS, hits, 0)
+    _upsert(CHANGE, [(hit, 0) for hit in hits])
 
 
 def hits(limit: Limit, key: str) -> int:
@@ -73,7 +76,7 @@ def start_cooldown(key: str, seconds: int, hits: Sequence[Hit]) -> None:
     if not seconds:
         return
     now = int(timezone.now().timestamp())
-    if not _upsert(UNLESS_CLOSED, [Hit(COOLDOWN, key, EPOCH)], now + seconds, now):
+    if not _upsert(UNLESS_CLOSED, [(Hit(COOLDOWN, key, EPOCH), now + seconds)], now):
         restore(hits)
         until = Counter.objects.filter(name=COOLDOWN, key=key).values_list("count", flat=True).first() or now
         raise TooManyRequests(until - now)
@@ -90,14 +93,14 @@ def _hit(limit: Limit, key: str, now: datetime) -> Hit:
     return Hit(limit.name, key, limit.window_start(now))
 
 
-def _upsert(update: str, hits: Sequence[Hit], count: int, *values: int) -> dict[tuple[str, str], int]:
+def _upsert(update: str, counted: Sequence[tuple[Hit, int]], *values: int) -> dict[tuple[str, str], int]:
     """One statement that inserts counters, or changes those that are there: the counts of all that it did not leave
     alone, by name and key."""
-    if not hits:
+    if not counted:
         return {}
-    inserted = [value for hit in hits for value in (*_key_of(hit), count)]
-    rows = rows_of(_upsert_of(update, len(hits)), [*inserted, *values])
-    return {(name, key): counted for name, key, counted in rows}
+    inserted = [value for hit, count in counted for value in (*_key_of(hit), count)]
+    rows = rows_of(_upsert_of(update, len(counted)), [*inserted, *values])
+    return {(name, key): count for name, key, count in rows}
 
 
 @cache

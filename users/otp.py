@@ -23,7 +23,7 @@ from lokanetra.prepared import insert, rows_of
 from users import accounts, limits, phones, sms, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable
 from users.limits import Hit, Limit
-from users.models import OTP, UserProfile
+from users.models import OTP, Login, UserProfile
 
 logger = logging.getLogger(__name__)
 
@@ -107,21 +107,22 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
+    bindings = _bindings(accounts.account_with_phone(phone_number))
     with atomic():  # one commit: a wrong code counts, and a right one counts no longer
         attempt = limits.consume([(FAILURES_PER_CALLER, f"{phone_number} {address}"), (FAILURES_PER_ADDRESS, address)])
-        user = _redeem(phone_number, code)
-        pair = _log_in(user, attempt) if user else {}
-    if user is None:
+        user = _redeem(bindings, phone_number, code)
+        login = _log_in(user, attempt) if user else None
+    if login is None:
         logger.info("login of …%s failed", phone_number[-2:])
         raise OTPInvalid
-    logger.info("login of user %s", user.pk)
-    return user, pair
+    logger.info("login of user %s", login.user_id)
+    return login.user, tokens.first_pair(login)
 
 
-def _redeem(phone_number: str, code: str) -> UserProfile | None:
+def _redeem(bindings: list[str], phone_number: str, code: str) -> UserProfile | None:
     """Use the code up and return its account: of parallel uses one wins. None for the others, for a wrong code, for a
     deactivated account, and for one that got the number after the code was compared."""
-    pk, bound_to = _find_matching(phone_number, code) or (None, "")
+    pk, bound_to = _find_matching(bindings, phone_number, code) or (None, "")
     if pk is None or not rows_of(USE, [_now(), pk]):
         return None
     find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
@@ -129,19 +130,17 @@ def _redeem(phone_number: str, code: str) -> UserProfile | None:
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
 
-def _log_in(user: UserProfile, attempt: list[Hit]) -> dict[str, str]:
-    pair = tokens.issue(user)
-    limits.restore(attempt)
-    limits.consume([(VERIFIED, "all")])
-    return pair
+def _log_in(user: UserProfile, attempt: list[Hit]) -> Login:
+    login = tokens.begin(user)
+    limits.consume([(VERIFIED, "all")], instead_of=attempt)
+    return login
 
 
-def _find_matching(phone_number: str, code: str) -> tuple[int, str] | None:
-    """The id of the newest code sent to the number and its binding, if it is this one, has attempts left, and is for
-    the account that has the number now. An attempt is counted before it is compared."""
+def _find_matching(bindings: list[str], phone_number: str, code: str) -> tuple[int, str] | None:
+    """The id of the newest code sent to the number and its binding, if it is this one, has attempts left, and has one
+    of these bindings. An attempt is counted before it is compared."""
     tried = rows_of(TRY, [phone_number, MAX_ATTEMPTS, _now()])
     pk, salt, code_hash = tried[0] if tried else NONE
-    bindings = _bindings(accounts.account_with_phone(phone_number))
     hashes = [_hash(phone_number, bound_to, salt, code) for bound_to in bindings]
     matches = [hmac.compare_digest(code_hash, hashed) for hashed in hashes]
     return (pk, bindings[matches.index(True)]) if tried and any(matches) else None

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from time import time
 from typing import Any
+from uuid import uuid4
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import F
@@ -61,18 +62,29 @@ def _authenticates_in_service(request: Request) -> bool:
 
 def issue(user: UserProfile) -> dict[str, str]:
     """A new login, as the pair `{"access", "refresh"}`."""
-    refresh = RefreshToken()
+    return first_pair(begin(user))
+
+
+def begin(user: UserProfile) -> Login:
+    """A new login without its tokens. Signing takes long enough not to be done while others wait for a lock."""
     login = Login.build(
         id=None,
         user=user,
         created_at=timezone.now(),
-        refresh_jti=refresh["jti"],
+        refresh_jti=uuid4().hex,
         previous_jti=None,
         rotated_at=None,
         ended_at=None,
     )
     insert(login)
-    return _pair(refresh, user, login)
+    return login
+
+
+def first_pair(login: Login) -> dict[str, str]:
+    """The first pair of tokens of a login."""
+    refresh = RefreshToken()
+    refresh["jti"] = login.refresh_jti
+    return _pair(refresh, login.user, login)
 
 
 def rotate(text: str) -> dict[str, str]:

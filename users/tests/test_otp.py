@@ -235,10 +235,11 @@ def test_an_attempt_counts_on_the_code_that_it_is_compared_with(monkeypatch):
 
     def a_new_code_arrives(execute, sql, *rest):
         """When the try has counted."""
-        if "users_userprofile" in sql and not arrived:
+        result = execute(sql, *rest)
+        if "SET attempts" in sql and not arrived:
             arrived.append(True)
             code_for()
-        return execute(sql, *rest)
+        return result
 
     with connection.execute_wrapper(a_new_code_arrives):
         assert outcome(verify("222222")) == INVALID
