@@ -94,7 +94,7 @@ class Slots:
 
     async def acquire(self, timeout: float) -> Any:
         """The next free slot. Raises Busy when there is none within `timeout` seconds."""
-        if self.free:
+        with suppress(IndexError):
             return self.free.pop()
         turn = self.loop.create_future()
         self.waiting.append(turn)
@@ -141,8 +141,11 @@ class Lease:
 
     def reacquire(self) -> None:
         """Wait for a slot. Raises Busy."""
-        turn = self.slots.acquire(REACQUIRE_TIMEOUT)
-        self.connection = asyncio.run_coroutine_threadsafe(turn, self.slots.loop).result()
+        try:
+            self.connection = self.slots.free.pop()  # atomic, and sooner than the loop's answer
+        except IndexError:
+            turn = self.slots.acquire(REACQUIRE_TIMEOUT)
+            self.connection = asyncio.run_coroutine_threadsafe(turn, self.slots.loop).result()
         self.is_held = True
         self._begin()
 
