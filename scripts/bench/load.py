@@ -1,4 +1,4 @@
-"""Load generators: wrk for requests, pgbench for the floor, threads for logins, which have to read a code."""
+"""Load generators: wrk for requests, pgbench for the floor."""
 
 import json
 import re
@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -72,23 +70,6 @@ def call(live: Live, expression: str) -> None:
     done = live.run(sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code, check=False)
     if done.returncode:
         raise Failed(done.stderr)
-
-
-def log_in(live: Live, phones: Iterator[str], seconds: int) -> Round:
-    """Complete logins, one phone after the other; each is two requests."""
-    start = time.monotonic()
-
-    def caller(_: int) -> list[float]:
-        took = []
-        while time.monotonic() < start + seconds:
-            before = time.monotonic()
-            live.log_in(next(phones))
-            took.append(time.monotonic() - before)
-        return took
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        took = [duration for durations in pool.map(caller, range(CONNECTIONS)) for duration in durations]
-    return figures(len(took) / (time.monotonic() - start), [1e3 * duration for duration in took])
 
 
 def pgbench(url: str, seconds: int) -> Round:

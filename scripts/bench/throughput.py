@@ -13,7 +13,8 @@ from typing import Any
 
 from lokanetra.tests.live import Live, live_server, own_postgres
 from scripts.bench import MEMBERS, PHONES, cost, report
-from scripts.bench.load import Callers, Failed, Round, call, log_in, pgbench
+from scripts.bench.load import Callers, Failed, Round, call, pgbench
+from scripts.bench.logins import Logins
 
 NAMES = ("transfer", "floor", "hot", "credit", "balance", "reference", "history", "login", "cost")
 COMPARED = {"transfer": "floor", "hot": "transfer", "balance": "reference"}
@@ -27,12 +28,15 @@ Plan = dict[str, Callable[[int], Round]]
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    with product(options.sqlite) as callers:
+    logins = Logins()
+    with product(options.sqlite, OTP_SMS_URL=logins.gateway) as callers:
         live, end = callers.live, MEMBERS + options.rounds * options.seconds * PHONES_PER_SECOND
         call(live, f"make({end})")
         idle = cost.memory(live)
         with _reference(live) as reference:
-            plan = _plan(callers, reference, cycle(str(PHONES + n) for n in range(MEMBERS + 1, end + 1)))
+            plan = _plan(callers, reference)
+            phones = cycle(str(PHONES + n) for n in range(MEMBERS + 1, end + 1))
+            plan["login"] = partial(logins.run, live.port, phones)
             wanted = {name: run for name, run in plan.items() if name in (options.only or NAMES)}
             found = _compared(run_rounds(wanted, options))
         if not live.check_ledger()["ok"]:
@@ -44,12 +48,12 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def product(sqlite: bool = False) -> Iterator[Callers]:
+def product(sqlite: bool = False, **settings: str) -> Iterator[Callers]:
     """The production server with a new, empty database."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="lokanetra-bench-"))
         url = f"sqlite:///{folder}/db.sqlite3" if sqlite else stack.enter_context(own_postgres()).url
-        yield Callers(stack.enter_context(live_server(url, workers=WORKERS)), Path(folder))
+        yield Callers(stack.enter_context(live_server(url, workers=WORKERS, **settings)), Path(folder))
 
 
 def run_rounds(plan: Plan, options: Namespace) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def _reference(live: Live) -> Iterator[Live]:
         server.stop()
 
 
-def _plan(callers: Callers, reference: Live, phones: Iterator[str]) -> Plan:
+def _plan(callers: Callers, reference: Live) -> Plan:
     url = callers.live.environment["DATABASE_URL"]
     return {
         "transfer": partial(callers.send, "transfer"),
@@ -84,7 +88,6 @@ def _plan(callers: Callers, reference: Live, phones: Iterator[str]) -> Plan:
         "balance": partial(callers.send, "/wallet/balance/"),
         "reference": partial(callers.send, "/reference/", port=reference.port),
         "history": partial(callers.send, "/transactions/", who="reader"),
-        "login": partial(log_in, callers.live, phones),
     }
 
 
