@@ -57,12 +57,7 @@ class Logins:
 
 async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, **fields: Any) -> None:
     body = json.dumps(fields)
-    head = [
-        f"POST {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
+    head = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     writer.write("\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode())
     status, answer = await _read(reader)
     if not status.startswith(b"HTTP/1.1 20"):
