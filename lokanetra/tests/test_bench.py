@@ -1,8 +1,11 @@
 """The benchmarks match the product: what they write agrees with the books, and their references do what they claim."""
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from rest_framework.test import APIClient
@@ -28,6 +31,14 @@ def test_help_names_every_option_and_every_measurement(usage: str):
     assert set(re.findall(r"--[a-z-]+", usage)) == options | {"--help"}
     assert " ".join(NAMES) in usage
     assert {*COMPARED, *COMPARED.values()} <= set(NAMES)
+
+
+def test_the_loader_knows_the_product_s_day_without_being_told_its_settings():
+    code = "import scripts.bench.loader; from lokanetra import days; print(days.today())"
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert date.fromisoformat(done.stdout.strip())
 
 
 def test_every_file_that_is_named_is_there():

@@ -1,6 +1,10 @@
 """Benchmarks of the product as in production. `scripts/bench.sh` runs them; the product itself uses none of this."""
 
+import os
 from pathlib import Path
+
+# The loader needs the product's day.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
 
 HERE = Path(__file__).parent
 # The n-th account has this number plus n, after the country code.
