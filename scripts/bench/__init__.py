@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# The loader needs the product's day.
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.settings")
+# The loader needs to know the day, in the time zone of the products that are measured.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.tests.settings")
 
 HERE = Path(__file__).parent
 # The n-th account has this number plus n, after the country code.
