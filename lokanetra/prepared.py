@@ -83,8 +83,9 @@ class Newest(Prepared[Row]):
     """The newest rows that have a value in one of several columns, each with an index of it and the id, as one
     statement. `build` returns a queryset of the same columns for each of them, by its name.
 
-    Each is read to its limit, from the value on, and what others have is left out afterwards. If it were read for the
-    value alone, the planner would expect as few rows as most values have, and read and sort all that a busy one has.
+    Of each the first rows are read from the value on, to the limit, and what others have is left out afterwards. If
+    they were read for the value alone, the planner would expect as few rows as most values have, and read and sort all
+    that a busy one has. Other tables are joined to what was read: else the planner would prepare for the whole table.
     """
 
     def __init__(self, build: Callable[[], Mapping[str, models.QuerySet[Row]]], value: Placeholder, count: int) -> None:
@@ -92,16 +93,19 @@ class Newest(Prepared[Row]):
 
     @cached_property
     def _compiled(self) -> "Compiled":
-        parts = {column: self._part(column, rows) for column, rows in self.parts().items()}
-        selects = [f"SELECT * FROM ({part.sql}) AS part WHERE {column} = %s" for column, part in parts.items()]  # noqa: S608
-        whole = next(iter(parts.values()))
-        whole.params = sum(((*part.params, self.value) for part in parts.values()), ())
-        whole.sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 DESC LIMIT {self.count}"
+        parts = [self._part(column, rows) for column, rows in self.parts().items()]
+        whole = parts[0]
+        whole.params = sum((part.params for part in parts), ())
+        whole.sql = f"{' UNION ALL '.join(part.sql for part in parts)} ORDER BY 1 DESC LIMIT {self.count}"
         return whole
 
     def _part(self, column: str, rows: models.QuerySet[Row]) -> "Compiled":
-        following = rows.filter(**{f"{column}__gte": self.value}).order_by(column, "-pk")
-        return Compiled(following[: self.count].query.get_compiler(connection=connection))
+        part = Compiled(rows.filter(**{column: self.value}).order_by().query.get_compiler(connection=connection))
+        table = connection.ops.quote_name(rows.model._meta.db_table)
+        first = f"SELECT * FROM {table} WHERE {column} >= %s ORDER BY {column}, id DESC LIMIT {self.count}"  # noqa: S608
+        part.sql = part.sql.replace(f"FROM {table}", f"FROM ({first}) AS {table}", 1)
+        part.params = (*part.params, self.value)
+        return part
 
 
 def insert(made: models.Model) -> None:
