@@ -103,7 +103,7 @@ class Newest(Prepared[Row]):
         part = Compiled(rows.filter(**{column: self.value}).order_by().query.get_compiler(connection=connection))
         table = connection.ops.quote_name(rows.model._meta.db_table)
         first = f"SELECT * FROM {table} WHERE {column} >= %s ORDER BY {column}, id DESC LIMIT {self.count}"  # noqa: S608
-        part.sql = part.sql.replace(f"FROM {table}", f"FROM ({first}) AS {table}", 1)
+        part.sql = part.sql.replace(table, "first").replace("FROM first", f"FROM ({first}) AS first", 1)
         part.params = (*part.params, self.value)
         return part
 
