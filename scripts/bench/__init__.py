@@ -1,10 +1,6 @@
 """Benchmarks of the product as in production. `scripts/bench.sh` runs them; the product itself uses none of this."""
 
-import os
 from pathlib import Path
-
-# The loader needs to know the day, in the time zone of the products that are measured.
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.tests.settings")
 
 HERE = Path(__file__).parent
 # The n-th account has this number plus n, after the country code.

@@ -5,6 +5,7 @@ others in turn and gets it back; the other wallets do the same in pairs. So the 
 reading the previous one.
 """
 
+import os
 from importlib import import_module
 from typing import LiteralString
 
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from lokanetra import days
 from scripts.bench import PHONES
+
+# For the day, in the time zone of the products that are measured.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokanetra.tests.settings")
 
 OPENING = 10_000_000  # paise
 COUNTING = import_module("wallet.migrations.0005_count_this_month")
