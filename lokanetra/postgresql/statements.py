@@ -83,8 +83,8 @@ class Statements:
         return name
 
     def _answered(self, call: Callable[[], Any]) -> Any:
-        """The result of a call that blocks in libpq; Ctrl-C has to wait for it too. Waiting as psycopg does would let go
-        of the interpreter, and wait to get it back, five times instead of once."""
+        """The result of a call that blocks in libpq; Ctrl-C waits for it too. Waiting as psycopg does would let go of
+        the interpreter, and wait to get it back, five times instead of once."""
         deadlines.begin(self.socket, self.seconds)
         try:
             result = call()
