@@ -21,8 +21,8 @@ from transactions.models import Transaction
 from transactions.statements import totals_cache
 from users import accounts, tokens
 from users.models import UserProfile
-from wallet import books, payments
-from wallet import ledger as engine
+from wallet import payments
+from wallet.clock import clock
 from wallet.management.commands import check_ledger
 
 # Tests that need a pooler (scripts/pgbouncer/check.sh).
@@ -34,7 +34,7 @@ ASHA, RAVI, STRANGER = "+919999999999", "+919888888888", "+919777777777"
 def set_clocks(patch: pytest.MonkeyPatch, moment: datetime) -> None:
     """This machine's clock, and the database's, which payments use."""
     patch.setattr(timezone, "now", lambda: moment)
-    patch.setattr(books, "CLOCK", f"TIMESTAMPTZ '{moment.isoformat()}'")
+    patch.setattr(clock, "sql", f"TIMESTAMPTZ '{moment.isoformat()}'")
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def fresh_cache() -> Iterator[None]:
     too_long.clear()
     active_downloads.clear()
     totals_cache.clear()
-    engine.clock.offset = timedelta(0)
+    clock.offset = timedelta(0)
 
 
 @pytest.fixture(autouse=True)

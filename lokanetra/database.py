@@ -19,6 +19,12 @@ def sqlstate(fault: BaseException) -> str:
     return getattr(fault.__cause__, "sqlstate", None) or ""
 
 
+def was_refused(fault: BaseException) -> bool:
+    """Whether PostgreSQL answered with this error and goes on: what was not committed before is rolled back."""
+    code = sqlstate(fault)
+    return bool(code) and not code.startswith("08") and code not in SERVER_ENDS
+
+
 def is_conflict(fault: BaseException) -> bool:
     """Whether two operations conflicted, so that this one may be repeated as a whole."""
     return sqlstate(fault) in CONFLICTS
@@ -49,9 +55,7 @@ def renew_connection(fault: BaseException) -> bool:
 def _is_lost(fault: BaseException) -> bool:
     """A connection that broke or was refused at once, also by a server that is ending its sessions."""
     cause: Any = fault.__cause__
-    if not hasattr(cause, "sqlstate") or getattr(cause, "is_final", False):
-        return False
-    return cause.sqlstate is None or cause.sqlstate.startswith("08") or cause.sqlstate in SERVER_ENDS
+    return hasattr(cause, "sqlstate") and not getattr(cause, "is_final", False) and not was_refused(fault)
 
 
 def _is_session_fault(fault: BaseException) -> bool:

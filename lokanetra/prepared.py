@@ -57,6 +57,7 @@ class FastModel(models.Model):
 
 
 Row = TypeVar("Row", bound=FastModel)
+Result = TypeVar("Result")
 
 
 class Prepared(Generic[Row]):
@@ -71,8 +72,15 @@ class Prepared(Generic[Row]):
 
     def __call__(self, **values: Any) -> list[Row]:
         compiled = self._compiled
-        params = [values[param.name] if isinstance(param, Placeholder) else param for param in compiled.params]
-        return compiled.objects(rows_of(compiled.sql, params))
+        return compiled.objects(rows_of(compiled.sql, self._params(values)))
+
+    def later(self, **values: Any) -> "Later[list[Row]]":
+        """The same, sent later."""
+        compiled = self._compiled
+        return Later(compiled.sql, self._params(values), compiled.objects)
+
+    def _params(self, values: Mapping[str, Any]) -> list[Any]:
+        return [values[param.name] if isinstance(param, Placeholder) else param for param in self._compiled.params]
 
     @cached_property
     def _compiled(self) -> "Compiled":
@@ -108,12 +116,49 @@ class Newest(Prepared[Row]):
         return part
 
 
+class Later(Generic[Result]):
+    """A statement that is sent with the next one of its transaction, or with COMMIT: that saves a round trip. Its
+    errors are raised there. Outside a transaction, or on SQLite, it is sent at once.
+
+    `result` is what `then` makes of its rows; asked for too early, it sends the statement.
+    """
+
+    def __init__(self, sql: str, params: Sequence[Any], then: Callable[[list[tuple]], Result]) -> None:
+        current: Any = connections[DEFAULT_DB_ALIAS]
+        self.then = then
+        if hasattr(current, "send_later") and current.in_atomic_block:
+            current.send_later(sql, params, self._settle)
+        else:
+            self._settle(rows_of(sql, params))
+
+    def _settle(self, rows: list[tuple]) -> None:
+        self._result = self.then(rows)
+
+    @property
+    def result(self) -> Result:
+        if not hasattr(self, "_result"):
+            send_waiting()
+        return self._result
+
+
+def send_waiting() -> None:
+    """Send now what was to be sent later."""
+    current: Any = connections[DEFAULT_DB_ALIAS]
+    if getattr(current, "waiting", None):
+        current.send_waiting()
+
+
 def insert(made: models.Model) -> None:
-    """Write a new object, made by `build`, by a statement that is prepared, and give it its id. No signal is sent."""
+    """Write a new object, made by `build`, by a statement that is prepared and sent `Later`: it gets its id then. No
+    signal is sent."""
     statement, fields = _insertion(type(made))
     values = [field.get_db_prep_save(getattr(made, field.attname), connection) for field in fields]
-    ((made.pk,),) = rows_of(statement, values)
-    made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS
+
+    def settle(rows: list[tuple]) -> None:
+        ((made.pk,),) = rows
+        made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS
+
+    Later(statement, values, settle)
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from lokanetra.prepared import rows_of
+from lokanetra.prepared import Later, rows_of
 from users.exceptions import TooManyRequests
 from users.models import Counter
 
@@ -47,17 +47,25 @@ class Hit:
     window_start: datetime
 
 
-def consume(wanted: Sequence[tuple[Limit, str]], *, instead_of: Sequence[Hit] = ()) -> list[Hit]:
-    """Count once towards each limit, in their order and by one statement, or towards none. The same statement first
-    restores the hits that these are `instead_of`. Raises TooManyRequests with the seconds to wait."""
+def consume(wanted: Sequence[tuple[Limit, str]]) -> list[Hit]:
+    """Count once towards each limit, in their order and by one statement, or towards none. Raises TooManyRequests with
+    the seconds to wait."""
     now = timezone.now()
     hits = [_hit(limit, key, now) for limit, key in wanted]
-    counts = _upsert(CHANGE, [(hit, 0) for hit in instead_of] + [(hit, 1) for hit in hits])
+    counts = _upsert(CHANGE, [(hit, 1) for hit in hits])
     for (limit, _), hit in zip(wanted, hits, strict=True):
         if counts[hit.name, hit.key] > limit.maximum:
             restore(hits)
             raise TooManyRequests((hit.window_start + limit.window - now).total_seconds())
     return hits
+
+
+def count(limit: Limit, key: str, *, instead_of: Sequence[Hit] = ()) -> Hit:
+    """Count once, whatever the maximum, and restore the hits that this is `instead_of`: by one statement, which is sent
+    `Later`."""
+    hit = _hit(limit, key, timezone.now())
+    _upsert_later(CHANGE, [*((each, 0) for each in instead_of), (hit, 1)])
+    return hit
 
 
 def restore(hits: Sequence[Hit]) -> None:
@@ -96,10 +104,15 @@ def _hit(limit: Limit, key: str, now: datetime) -> Hit:
 def _upsert(update: str, counted: Sequence[tuple[Hit, int]], *values: int) -> dict[tuple[str, str], int]:
     """One statement that inserts counters, or changes those that are there: the counts of all that it did not leave
     alone, by name and key."""
-    if not counted:
-        return {}
+    return _upsert_later(update, counted, *values).result if counted else {}
+
+
+def _upsert_later(update: str, counted: Sequence[tuple[Hit, int]], *values: int) -> Later[dict[tuple[str, str], int]]:
     inserted = [value for hit, count in counted for value in (*_key_of(hit), count)]
-    rows = rows_of(_upsert_of(update, len(counted)), [*inserted, *values])
+    return Later(_upsert_of(update, len(counted)), [*inserted, *values], _counts)
+
+
+def _counts(rows: list[tuple]) -> dict[tuple[str, str], int]:
     return {(name, key): count for name, key, count in rows}
 
 

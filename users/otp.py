@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from lokanetra.prepared import insert, rows_of
+from lokanetra.prepared import Later, insert, rows_of
 from users import accounts, limits, phones, sms, tokens
 from users.exceptions import OTPInvalid, SMSUnavailable
 from users.limits import Hit, Limit
@@ -84,11 +84,12 @@ def send(*, phone_number: str, address: str) -> Sent:
     caller = f"{phone_number} {address}"
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
     with atomic():  # one commit for all that must be stored before the gateway is called
+        holder = accounts.HOLDER.later(phone_number=phone_number)
         hits = limits.consume(_send_limits(phone_number, address, caller))
         cooldown = _cooldown(caller)
         limits.start_cooldown(caller, cooldown, hits)
-        otp = _store(phone_number, code)
-        hits += limits.consume([(SENT, "all")])  # the last, because all others wait for it
+        otp = _store(phone_number, code, _bindings(*holder.result)[0])
+        hits.append(limits.count(SENT, "all"))  # the last, because all others wait for it
     try:
         _deliver(phone_number, code)
     except SMSUnavailable:
@@ -107,10 +108,11 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
 
     Raises OTPInvalid, and TooManyRequests when the caller failed too often.
     """
-    bindings = _bindings(accounts.account_with_phone(phone_number))
     with atomic():  # one commit: a wrong code counts, and a right one counts no longer
+        holder = accounts.HOLDER.later(phone_number=phone_number)
+        tried = Later(TRY, [phone_number, MAX_ATTEMPTS, _now()], list)
         attempt = limits.consume([(FAILURES_PER_CALLER, f"{phone_number} {address}"), (FAILURES_PER_ADDRESS, address)])
-        user = _redeem(bindings, phone_number, code)
+        user = _redeem(tried.result, _bindings(*holder.result), phone_number, code)
         login = _log_in(user, attempt) if user else None
     if login is None:
         logger.info("login of …%s failed", phone_number[-2:])
@@ -119,34 +121,34 @@ def verify(*, phone_number: str, code: str, address: str) -> tuple[UserProfile, 
     return login.user, tokens.first_pair(login)
 
 
-def _redeem(bindings: list[str], phone_number: str, code: str) -> UserProfile | None:
-    """Use the code up and return its account: of parallel uses one wins. None for the others, for a wrong code, for a
-    deactivated account, and for one that got the number after the code was compared."""
-    pk, bound_to = _find_matching(bindings, phone_number, code) or (None, "")
-    if pk is None or not rows_of(USE, [_now(), pk]):
+def _redeem(tried: list[tuple], bindings: list[str], phone_number: str, code: str) -> UserProfile | None:
+    """Use the code up and return its account. None for a wrong code, for a deactivated account, and for one that got
+    the number after the code was compared."""
+    pk, bound_to = _find_matching(tried, bindings, phone_number, code) or (None, "")
+    if pk is None:
         return None
+    Later(USE, [_now(), pk], list)  # the attempt has locked it: of parallel uses one wins
     find = accounts.get_or_create_with_phone if bound_to == NOBODY else accounts.lock_account_with_phone
     user = find(phone_number)
     return user if user and user.is_active and bound_to in _bindings(user) else None
 
 
 def _log_in(user: UserProfile, attempt: list[Hit]) -> Login:
-    login = tokens.begin(user)
-    limits.consume([(VERIFIED, "all")], instead_of=attempt)
+    login = tokens.new_login(user)
+    insert(login)
+    limits.count(VERIFIED, "all", instead_of=attempt)
     return login
 
 
-def _find_matching(bindings: list[str], phone_number: str, code: str) -> tuple[int, str] | None:
-    """The id of the newest code sent to the number and its binding, if it is this one, has attempts left, and has one
-    of these bindings. An attempt is counted before it is compared."""
-    tried = rows_of(TRY, [phone_number, MAX_ATTEMPTS, _now()])
+def _find_matching(tried: list[tuple], bindings: list[str], phone_number: str, code: str) -> tuple[int, str] | None:
+    """The id and the binding of the code that was tried, if it is this one and has one of these bindings."""
     pk, salt, code_hash = tried[0] if tried else NONE
     hashes = [_hash(phone_number, bound_to, salt, code) for bound_to in bindings]
     matches = [hmac.compare_digest(code_hash, hashed) for hashed in hashes]
     return (pk, bindings[matches.index(True)]) if tried and any(matches) else None
 
 
-def _bindings(account: UserProfile | None) -> list[str]:
+def _bindings(account: UserProfile | None = None) -> list[str]:
     """The bindings of codes that log in to this account; a new code gets the first.
 
     `token_version` rises with all that ends an account's logins at once: another number, none, deactivation, a log-out
@@ -159,9 +161,8 @@ def _bindings(account: UserProfile | None) -> list[str]:
     return [own] if account.token_version >= accounts.MADE_BY_STAFF else [own, NOBODY]
 
 
-def _store(phone_number: str, code: str) -> OTP:
+def _store(phone_number: str, code: str, bound_to: str) -> OTP:
     now, salt = timezone.now(), secrets.token_hex(16)
-    bound_to = _bindings(accounts.account_with_phone(phone_number))[0]
     otp = OTP.build(
         id=None,
         phone_number=phone_number,

@@ -15,7 +15,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from lokanetra.prepared import Placeholder, Prepared, insert
+from lokanetra.prepared import Placeholder, Prepared, insert, send_waiting
 from users.exceptions import TokenNotValid, TokenReused
 from users.models import Login, UserProfile
 
@@ -62,12 +62,15 @@ def _authenticates_in_service(request: Request) -> bool:
 
 def issue(user: UserProfile) -> dict[str, str]:
     """A new login, as the pair `{"access", "refresh"}`."""
-    return first_pair(begin(user))
+    login = new_login(user)
+    insert(login)
+    send_waiting()
+    return first_pair(login)
 
 
-def begin(user: UserProfile) -> Login:
-    """A new login without its tokens. Signing takes long enough not to be done while others wait for a lock."""
-    login = Login.build(
+def new_login(user: UserProfile) -> Login:
+    """A new login, not yet in the database."""
+    return Login.build(
         id=None,
         user=user,
         created_at=timezone.now(),
@@ -76,12 +79,10 @@ def begin(user: UserProfile) -> Login:
         rotated_at=None,
         ended_at=None,
     )
-    insert(login)
-    return login
 
 
 def first_pair(login: Login) -> dict[str, str]:
-    """The first pair of tokens of a login."""
+    """The first pair of tokens of a login. Signing takes long enough not to be done while others wait for a lock."""
     refresh = RefreshToken()
     refresh["jti"] = login.refresh_jti
     return _pair(refresh, login.user, login)

@@ -6,50 +6,54 @@ can, it is one statement: during every round trip others wait for the locks.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
-from lokanetra.prepared import rows_of
+from lokanetra import days
+from lokanetra.prepared import Later, rows_of
 from transactions.models import Transaction
+from wallet.clock import clock
 from wallet.models import Wallet
 from wallet.money import from_paise, to_paise
 
-# The time of the database, because the clocks of servers differ. SQLite uses the server's.
-CLOCK = "clock_timestamp()"
-
 MONEY = ("balance", "held", "out_day", "out_month", "in_month")
 TYPES = {"id": "bigint", "day": "date", "count_day": "bigint", **dict.fromkeys(MONEY, "bigint")}
-COLUMNS = [str(field.column) for field in Transaction._meta.concrete_fields if not field.primary_key]
-TIME_AT = COLUMNS.index("timestamp")
+# All but the id and the time, which the database gives.
+COLUMNS = [str(field.column) for field in Transaction._meta.concrete_fields if field.name not in ("id", "timestamp")]
 KEY = "INSERT INTO wallet_key (user_id, key, request_hash, transaction_id)"
 EVENT = "INSERT INTO transactions_outbox (type, timestamp, transaction_id)"
 
 
 def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | None) -> None:
     """Write the balances and counts of the wallets, the row, which gets its id and its time, its event, and the
-    idempotency key with the hash of its request."""
+    idempotency key with the hash of its request. Where that is one statement, it is sent `Later`.
+
+    Fails if the row's time is not on the day that the wallets count: see `TODAY`.
+    """
     balances = [value for wallet in wallets for value in _values_of(wallet)]
-    fields = [getattr(row, column) for column in COLUMNS]
-    values: list[Any] = [to_paise(value) if isinstance(value, Decimal) else value for value in fields]
-    ends = [wallets[0].pk, wallets[0].pk, wallets[-1].pk, wallets[-1].pk]
+    ends = _ends(wallets)
+    today = _bounds(wallets[0].day, timezone.get_default_timezone())
+    values = [*(_value_of(row, column) for column in COLUMNS), *today, *ends]
     keys = [row.initiated_by_id, *key] if key else []
     if connection.vendor == "postgresql":
-        values[TIME_AT : TIME_AT + 1] = ends
-        statement = _one_statement(CLOCK, len(wallets), key is not None)
-        ((row.pk, row.timestamp),) = rows_of(statement, balances + values + keys)
-    else:
-        values[TIME_AT : TIME_AT + 1] = [_moment(timezone.now()), *ends]
-        rows_of(_wallets(len(wallets), "text"), balances)
-        ((row.pk, moment),) = rows_of(_row(ON_SQLITE), values)
-        row.timestamp = connection.ops.convert_datetimefield_value(moment, None, connection)  # type: ignore[attr-defined]
-        rows_of(f"{EVENT} VALUES ('transaction.created', %s, %s)", [moment, row.pk])
-        if key:
-            rows_of(f"{KEY} VALUES (%s, %s, %s, %s)", [*keys, row.pk])
+        statement = _one_statement(clock.sql, len(wallets), key is not None)
+        Later(statement, [*balances, *values, *keys], partial(_finish, row))
+        return
+    rows_of(_wallets(len(wallets), "text"), balances)
+    ((pk, moment),) = rows_of(_row(ON_SQLITE), [*values[:-4], _moment(timezone.now()), *ends])
+    rows_of(f"{EVENT} VALUES ('transaction.created', %s, %s)", [moment, pk])
+    if key:
+        rows_of(f"{KEY} VALUES (%s, %s, %s, %s)", [*keys, pk])
+    _finish(row, [(pk, _time_of(moment))])
+
+
+def _finish(row: Transaction, written: list[tuple]) -> None:
+    ((row.pk, row.timestamp),) = written
     row._state.adding = False
 
 
@@ -60,14 +64,27 @@ def release_expired_holds(wallet: Wallet) -> dict[int, Decimal]:
         WHERE payer_id = %s AND status = 'OPEN' AND expires_at <= {} RETURNING id, amount - captured
     """
     if connection.vendor == "postgresql":
-        released = rows_of(statement.format(CLOCK), [wallet.pk])
+        released = rows_of(statement.format(clock.sql), [wallet.pk])
     else:
         released = rows_of(statement.format("%s"), [wallet.pk, _moment(timezone.now())])
     return {pk: from_paise(left) for pk, left in released}
 
 
-def now() -> datetime:
-    return rows_of(f"SELECT {CLOCK}", [])[0][0] if connection.vendor == "postgresql" else timezone.now()
+def next_time(wallets: Sequence[Wallet]) -> datetime:
+    """The time that a row of these locked wallets has if it is written now."""
+    if connection.vendor == "postgresql":
+        return rows_of(f"SELECT {ON_POSTGRESQL.format(clock.sql)}", _ends(wallets))[0][0]
+    return _time_of(rows_of(f"SELECT {ON_SQLITE}", [_moment(timezone.now()), *_ends(wallets)])[0][0])
+
+
+def _ends(wallets: Sequence[Wallet]) -> list[int]:
+    """For `LAST`."""
+    return [wallets[0].pk, wallets[0].pk, wallets[-1].pk, wallets[-1].pk]
+
+
+def _value_of(row: Transaction, column: str) -> Any:
+    value = getattr(row, column)
+    return to_paise(value) if isinstance(value, Decimal) else value
 
 
 def _values_of(wallet: Wallet) -> list[Any]:
@@ -75,8 +92,19 @@ def _values_of(wallet: Wallet) -> list[Any]:
     return [wallet.pk, day, wallet.count_day, *(to_paise(getattr(wallet, name)) for name in MONEY)]
 
 
+@lru_cache(4)
+def _bounds(day: date, zone: tzinfo) -> list[Any]:
+    """When the day begins and ends in `TIME_ZONE`, which is this one."""
+    return [_moment(days.start_of(begun)) for begun in (day, days.next_day(day))]
+
+
 def _moment(moment: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(moment)
+
+
+def _time_of(moment: str) -> datetime:
+    """The opposite, on SQLite."""
+    return connection.ops.convert_datetimefield_value(moment, None, connection)  # type: ignore[attr-defined]
 
 
 # --- The statements ----------------------------------------------------------------------------------
@@ -90,11 +118,14 @@ LAST = 2 * [
 ]
 ON_POSTGRESQL = f"CASE WHEN {{0}} >= {NEWEST} THEN {{0}} ELSE GREATEST({{0}}, {', '.join(LAST)}) END"
 ON_SQLITE = "MAX(%s, " + ", ".join(f"COALESCE({last}, '')" for last in LAST) + ")"
+# NULL, which the ledger refuses, if the time is not on the day between two others: `faults.py` then repeats the whole.
+# The subquery keeps the database from asking its clock twice.
+TODAY = "(SELECT CASE WHEN time >= %s AND time < %s THEN time END FROM (SELECT {} AS time LIMIT 1) AS clock)"
 
 
 @cache
-def _one_statement(clock: str, wallets: int, keyed: bool) -> str:
-    row = _row(ON_POSTGRESQL.format(clock))
+def _one_statement(time: str, wallets: int, keyed: bool) -> str:
+    row = _row(ON_POSTGRESQL.format(time))
     key = f", key AS ({KEY} SELECT %s, %s, %s, id FROM entry)" if keyed else ""  # noqa: S608
     event = f"{EVENT} SELECT 'transaction.created', timestamp, id FROM entry"  # noqa: S608
     parts = f"wallets AS ({_wallets(wallets, 'date')}), entry AS ({row}), event AS ({event}){key}"
@@ -115,8 +146,7 @@ def _wallets(count: int, date: str) -> str:
 
 @cache
 def _row(time: str) -> str:
-    places = [time if column == "timestamp" else "%s" for column in COLUMNS]
     return (
-        f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}) VALUES ({', '.join(places)}) "  # noqa: S608
-        "RETURNING id, timestamp"
+        f"INSERT INTO transactions_transaction ({', '.join(COLUMNS)}, timestamp) "  # noqa: S608
+        f"VALUES ({', '.join(['%s'] * len(COLUMNS))}, {TODAY.format(time)}) RETURNING id, timestamp"
     )

@@ -11,6 +11,7 @@ from django.http import Http404
 
 from users import audit
 from wallet import exceptions, ledger, rules
+from wallet.clock import clock
 from wallet.faults import all_or_nothing
 from wallet.ledger import Receipt, Request
 from wallet.models import Hold, Wallet
@@ -33,7 +34,7 @@ def open_(
     if first := ledger.replay_hold(request):
         return first.for_user(user_id)
     payee = rules.check_pair(payer, payee, amount)
-    hold = ledger.open_hold(request, payer, payee, amount, at=ledger.clock.now(), expires_in=expires_in)
+    hold = ledger.open_hold(request, payer, payee, amount, at=clock.now(), expires_in=expires_in)
     return hold.for_user(user_id)
 
 
@@ -86,7 +87,7 @@ def void(*, user_id: int, hold_id: int, as_staff: bool = False, reason: str = ""
     payer, payee = ledger.lock_both(hold.payer_id, hold.payee_id)
     if first := ledger.replay_hold(request):
         return first.for_user(user_id)
-    hold = ledger.void(request, _reread_open(hold, payer, payee), payer, ledger.clock.now())
+    hold = ledger.void(request, _reread_open(hold, payer, payee), payer, clock.now())
     if payee.user_id != user_id:
         left = show(hold.amount - hold.captured)
         audit.record(user_id=user_id, on=hold, what="void", amount=left, reason=reason)
@@ -116,5 +117,5 @@ def _reread_open(hold: Hold, payer: Wallet, payee: Wallet) -> Hold:
     """The hold as it is under the lock. Raises HoldClosed."""
     hold = Hold.objects.get(pk=hold.pk)
     hold.payer, hold.payee = payer, payee
-    rules.check_open(hold, ledger.clock.now())
+    rules.check_open(hold, clock.now())
     return hold

@@ -16,23 +16,21 @@ Amounts are in rupees.
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
 from django.db.models import Q, QuerySet
 from django.http import Http404
-from django.utils import timezone
 
-from lokanetra import days
-from lokanetra.prepared import Placeholder, Prepared, rows_of
+from lokanetra.prepared import Placeholder, Prepared, rows_of, send_waiting
 from transactions import events
 from transactions.models import CREDIT, DEBIT, TRANSFER, Event, Transaction
 from users import audit
 from users.models import UserProfile
 from wallet import books, limits, rules
+from wallet.clock import clock
 from wallet.exceptions import KeyReused, RecipientNotFound
-from wallet.faults import Conflict
 from wallet.models import Hold, Key, PaymentRequest, Tier, Wallet
 from wallet.money import show
 
@@ -178,6 +176,8 @@ def not_found() -> NoReturn:
 
 def _prepare(locked: list[Wallet]) -> list[Wallet]:
     """Start the counts of today, and release expired holds."""
+    if clock.wrong.get() and locked:
+        clock.correct(books.next_time(locked))
     today = clock.today()
     for wallet in locked:
         limits.roll(wallet, today)
@@ -194,29 +194,6 @@ def _release_expired_holds(wallet: Wallet) -> None:
         wallet.save(update_fields=["held"])
         for hold in Hold.objects.with_accounts().filter(pk__in=released).order_by("expires_at", "pk"):
             events.record(Event.Type.HOLD_EXPIRED, hold, at=hold.expires_at)
-
-
-# --- The time -----------------------------------------------------------------------------------------
-
-
-class Clock:
-    """An estimate of the database's clock. A payment is counted on the day of its row, by the clock of the database; if
-    that is another day than estimated, the operation is repeated."""
-
-    offset = timedelta(0)
-
-    def today(self) -> date:
-        return days.day_of(timezone.now() + self.offset)
-
-    def now(self) -> datetime:
-        """The time, read from the database."""
-        return books.now()
-
-    def set_to(self, moment: datetime) -> None:
-        self.offset = moment - timezone.now()
-
-
-clock = Clock()
 
 
 # --- 2: the key -------------------------------------------------------------------------------------
@@ -288,8 +265,12 @@ def post(
     receipt_for: Wallet,
     reverses: Transaction | None = None,
     hold: Hold | None = None,
+    is_last: bool = False,
 ) -> Receipt:
-    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write its row."""
+    """Move the amount from the payer to the receiver (None: the world outside), both locked, and write its row.
+
+    If this `is_last` in its operation, it may be sent with COMMIT: the row has its id and its time only then.
+    """
     if payer:
         payer.balance -= amount
     if receiver:
@@ -312,7 +293,8 @@ def post(
     )
     wallets = [wallet for wallet in (payer, receiver) if wallet]
     books.write(row, wallets, (request.key, request.hash) if request.key is not None else None)
-    _check_day(row, wallets)
+    if not is_last:
+        send_waiting()
     return Receipt(row, receipt_for.balance)
 
 
@@ -419,12 +401,6 @@ def set_tier(wallet: Wallet, tier: Tier | None) -> None:
     """Give a locked wallet another tier, or none."""
     wallet.tier = tier
     wallet.save(update_fields=["tier"])
-
-
-def _check_day(row: Transaction, wallets: list[Wallet]) -> None:
-    if days.day_of(row.timestamp) != wallets[0].day:
-        clock.set_to(row.timestamp)
-        raise Conflict
 
 
 def _finish(

@@ -27,7 +27,8 @@ def credit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> 
     _check_access(wallet, request)
     rules.check_at_once(wallet, amount)
     rules.check_in(wallet, amount)
-    return _audited_for_staff(ledger.post(request, None, wallet, amount, receipt_for=wallet), request, wallet)
+    receipt = ledger.post(request, None, wallet, amount, receipt_for=wallet, is_last=_is_own(request))
+    return _audited_for_staff(receipt, request, wallet)
 
 
 @all_or_nothing
@@ -45,7 +46,8 @@ def debit(*, user_id: int, amount: Decimal, remarks: str = "", **call: Any) -> R
     _check_access(wallet, request)
     rules.check_out(wallet, amount)
     rules.check_funds(wallet, amount)
-    return _audited_for_staff(ledger.post(request, wallet, None, amount, receipt_for=wallet), request, wallet)
+    receipt = ledger.post(request, wallet, None, amount, receipt_for=wallet, is_last=_is_own(request))
+    return _audited_for_staff(receipt, request, wallet)
 
 
 @all_or_nothing
@@ -63,7 +65,7 @@ def transfer(*, user_id: int, to: str, amount: Decimal, remarks: str = "", **cal
     if first := ledger.replay(request, payer):
         return first
     receiver = rules.check_pair(payer, receiver, amount)
-    return ledger.post(request, payer, receiver, amount, receipt_for=payer)
+    return ledger.post(request, payer, receiver, amount, receipt_for=payer, is_last=True)
 
 
 # --- The caller's own wallet, or another for staff ----------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 from django.http import Http404
 
 from wallet import exceptions, ledger, rules
+from wallet.clock import clock
 from wallet.faults import all_or_nothing
 from wallet.ledger import Receipt, Request
 from wallet.models import PaymentRequest
@@ -43,7 +44,7 @@ def ask(
     if first := ledger.replay_request(request):
         return first.for_user(user_id)
     payer = rules.check_request(requester, payer, amount)
-    now = ledger.clock.now()
+    now = clock.now()
     rules.check_open_requests(requester, payer, now)
     rules.check_requests_today(requester, now)
     return ledger.ask(request, requester, payer, amount, at=now, expires_in=expires_in).for_user(user_id)
@@ -117,7 +118,7 @@ def _find_for_side(user_id: int, request_id: int, side: str) -> PaymentRequest:
 
 def _lock_pending(request_id: int) -> tuple[PaymentRequest, datetime]:
     """The request, locked and pending, and the time. Raises RequestClosed."""
-    payment_request, now = ledger.lock_request(request_id), ledger.clock.now()
+    payment_request, now = ledger.lock_request(request_id), clock.now()
     rules.check_pending(payment_request, now)
     return payment_request, now
 

@@ -6,7 +6,7 @@ succession that would cost a round trip each, so there only the socket is checke
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from select import POLLIN, poll
 from time import monotonic
 from typing import Any
@@ -20,6 +20,8 @@ from psycopg.errors import _WaitTimeout as WaitTimeout
 from lokanetra import postgresql
 from lokanetra.env import DEFAULT_PORT
 from lokanetra.postgresql.statements import AnswerTimeout, Statements
+
+Then = Callable[[list[tuple]], None]
 
 # Seconds of idleness after which a connection is checked with a query.
 IDLE = 1.0
@@ -45,12 +47,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
     statements: Statements
     # Whether the next statement is the first of a transaction.
     must_begin = False
+    # Statements that wait to be sent with the next one of the transaction or with COMMIT, and what their rows go to.
+    waiting: list[tuple[str, Sequence[Any], Then]]
     closed_by_server: poll
     probe_timeout: float | None = None
     answer_timeout = ANSWER_TIMEOUT
     patient = False
     # A second connection, used instead of this one for reads that may be seconds old.
     replica: "DatabaseWrapper | None" = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting = []
 
     def get_connection_params(self) -> dict[str, Any]:
         """With the limits of this kind of process; options set by the operator come later and win."""
@@ -102,9 +110,35 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.close_if_health_check_failed()
         self.ensure_connection()
         super().validate_no_broken_transaction()
+        (rows,) = self._send((statement, values))
+        return rows
+
+    def send_later(self, statement: str, values: Sequence[Any], then: Then) -> None:
+        """Send the statement with the next one of its transaction, or with COMMIT; `then` gets its rows. Outside a
+        transaction, or where statements are logged, it is sent at once."""
+        if self.queries_logged or self.execute_wrappers or not self.in_atomic_block:
+            then(self.rows_of(statement, values))
+        else:
+            super().validate_no_broken_transaction()
+            self.waiting.append((statement, values, then))
+
+    def send_waiting(self) -> None:
+        """Send what waits now."""
+        self._send()
+
+    def _send(self, *statements: tuple[str, Sequence[Any]], commit: bool = False) -> list[list[tuple]]:
+        """The rows of these statements. They are sent in one round trip after those that wait and after BEGIN, if the
+        transaction has not begun yet."""
+        waiting, self.waiting = self.waiting, []
         begin, self.must_begin = self.must_begin, False
+        every = [*(each[:2] for each in waiting), *statements]
         with self.wrap_database_errors:
-            return self.statements.rows(statement, values, begin)
+            found = self.statements.run(every, begin=begin, commit=commit)
+        if commit:
+            self.must_begin = not self.autocommit
+        for (_, _, then), rows in zip(waiting, found, strict=False):
+            then(rows)
+        return found[len(waiting) :]
 
     # A transaction begins with its first statement, in the same round trip if that is prepared. psycopg itself stays in
     # autocommit mode throughout.
@@ -115,19 +149,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def validate_no_broken_transaction(self) -> None:
         """Called by cursors before each statement, also by cursors that are older than the transaction."""
         super().validate_no_broken_transaction()
-        if self.must_begin:
+        if self.waiting:
+            self._send()
+        elif self.must_begin:
             self.must_begin = False
             self.ensure_connection()
             with self.wrap_database_errors:
                 self.connection.execute("BEGIN")
 
     def _commit(self) -> None:
-        if not self.must_begin and self.connection is not None:
+        if self.waiting:
+            self._send(commit=True)
+        elif not self.must_begin and self.connection is not None:
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
                 self.statements.commit()
             self.must_begin = not self.autocommit
 
     def _rollback(self) -> None:
+        self.waiting.clear()
         if not self.must_begin:
             super()._rollback()  # type: ignore[misc]
             self.must_begin = not self.autocommit
@@ -140,6 +179,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close(self) -> None:
         """Notes if the connection was lost, and not only a statement refused: others may be lost too."""
+        self.waiting.clear()
         if self.connection is not None:
             self.statements.close()
             if self.connection.broken:

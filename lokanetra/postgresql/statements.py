@@ -7,7 +7,7 @@ needs another plan than one of all amounts.
 
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -53,21 +53,20 @@ class Statements:
         self.values = Transformer(context)
         self.names: dict[Any, bytes] = {}
 
-    def rows(self, statement: str, values: Sequence[Any], begin: bool = False) -> list[tuple]:
-        """All rows of a statement. With `begin`, BEGIN is sent in the same round trip.
+    def run(
+        self, statements: Iterable[tuple[str, Sequence[Any]]], *, begin: bool = False, commit: bool = False
+    ) -> list[list[tuple]]:
+        """All rows of each statement, sent in one round trip: with `begin` after BEGIN, with `commit` before COMMIT.
+        After one that fails none is executed.
 
         Raises psycopg's errors.
         """
-        text, forms = _numbered(statement)
-        sent: Any = self.values.dump_sequence(values, forms)
-        types, formats = self.values.types, self.values.formats
-        name = self.names.get((statement, types)) or self._prepare(statement, text, types)
-        if begin:
-            result = self._successful(self.connection.wait(self._begin_and_execute(name, sent, formats)))
+        bound = [self._bind(*statement) for statement in statements]
+        if begin or commit or len(bound) > 1:
+            results: list[Any] = self.connection.wait(self._in_pipeline(bound, begin, commit))
         else:
-            result = self._answered(partial(self.server.exec_prepared, name, sent, formats, Format.BINARY))
-        self.values.set_pgresult(result, format=Format.BINARY)
-        return self.values.load_rows(0, result.ntuples, tuple)
+            results = [self._answered(partial(self.server.exec_prepared, *bound[0], Format.BINARY))]
+        return [self._rows(result) for result in results]
 
     def commit(self) -> None:
         """Raises psycopg's errors."""
@@ -75,6 +74,17 @@ class Statements:
 
     def close(self) -> None:
         self.socket.close()
+
+    def _bind(self, statement: str, values: Sequence[Any]) -> tuple[bytes, Any, Any]:
+        """The name, the values and their formats, as libpq takes them."""
+        text, forms = _numbered(statement)
+        sent: Any = self.values.dump_sequence(values, forms)
+        types, formats = self.values.types, self.values.formats
+        return self.names.get((statement, types)) or self._prepare(statement, text, types), sent, formats
+
+    def _rows(self, result: Any) -> list[tuple]:
+        self.values.set_pgresult(result, format=Format.BINARY)
+        return self.values.load_rows(0, result.ntuples, tuple)
 
     def _prepare(self, statement: str, text: bytes, types: Any) -> bytes:
         name = f"lokanetra_{len(self.names)}".encode()
@@ -100,18 +110,21 @@ class Statements:
             raise error_from_result(result, encoding=self.connection.info.encoding)
         return result
 
-    def _begin_and_execute(self, name: bytes, sent: Any, formats: Any) -> Generator[Any, Any, Any]:
-        """The result of BEGIN or the statement, whichever failed, otherwise that of the statement. A generator for
-        psycopg's `wait`."""
+    def _in_pipeline(
+        self, bound: Sequence[tuple[bytes, Any, Any]], begin: bool, commit: bool
+    ) -> Generator[Any, Any, Any]:
+        """The results of the statements. A generator for psycopg's `wait`."""
         self.server.enter_pipeline_mode()
-        self.server.send_query_params(b"BEGIN", None)
-        self.server.send_query_prepared(name, sent, formats, Format.BINARY)
+        if begin:
+            self.server.send_query_params(b"BEGIN", None)
+        for statement in bound:
+            self.server.send_query_prepared(*statement, Format.BINARY)
+        if commit:
+            self.server.send_query_params(b"COMMIT", None)
         self.server.pipeline_sync()
-        results = [
-            result for result in (yield from self._until_synced()) if result.status != ExecStatus.PIPELINE_ABORTED
-        ]
+        results = yield from self._until_synced()
         self.server.exit_pipeline_mode()
-        return results[-1]
+        return [self._successful(result) for result in results][begin : begin + len(bound)]
 
     def _until_synced(self) -> Generator[Any, Any, list[Any]]:
         results: list[Any] = []
@@ -119,11 +132,11 @@ class Statements:
             yield Wait.RW
             self.server.consume_input()
         while True:
-            if self.server.is_busy():
-                yield Wait.R
-                self.server.consume_input()
-            elif result := self.server.get_result():
-                if result.status == ExecStatus.PIPELINE_SYNC:
-                    return results
-                results.append(result)
-                self.server.get_result()  # None ends those of one statement, and is there already
+            yield Wait.R
+            self.server.consume_input()
+            while not self.server.is_busy():
+                if result := self.server.get_result():
+                    if result.status == ExecStatus.PIPELINE_SYNC:
+                        return results
+                    results.append(result)
+                    self.server.get_result()

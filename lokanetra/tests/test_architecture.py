@@ -34,7 +34,7 @@ LAYERS = """
     users.accounts users.keys
     users.otp
     wallet.money
-    wallet.exceptions
+    wallet.exceptions wallet.clock
     wallet.faults
     wallet.models
     transactions.models transactions.triggers

@@ -1,10 +1,11 @@
-"""A transaction that begins with a prepared statement behaves like all others."""
+"""A transaction that begins with a prepared statement, or ends with one that is sent with COMMIT, behaves like all
+others."""
 
 import pytest
 from django.db import DataError, Error, connection
 from django.db.transaction import TransactionManagementError, atomic, set_rollback
 
-from lokanetra.prepared import rows_of
+from lokanetra.prepared import Later, rows_of
 from users import accounts
 from users.models import UserProfile
 
@@ -113,3 +114,104 @@ def test_the_lock_of_a_first_statement_is_held_until_the_end(user):
         assert rows_of("SELECT count(*) FROM pg_locks WHERE mode = %s", ["RowShareLock"])[0][0] >= 1
         assert connection.connection.info.transaction_status.name == "INTRANS"
     assert connection.connection.info.transaction_status.name == "IDLE"
+
+
+# --- Statements that are sent later ------------------------------------------------------------------
+
+
+def later(name: str, user: UserProfile) -> Later[list[tuple]]:
+    return Later(NAME, [name, user.pk], list)
+
+
+def sent() -> bool:
+    """Whether nothing waits to be sent."""
+    return not getattr(connection, "waiting", [])
+
+
+def test_what_is_sent_later_is_committed_with_the_rest(user):
+    with atomic():
+        rows_of(NAME, ["Asha", user.pk])
+        changed = later("Ravi", user)
+        assert sent() is (connection.vendor == "sqlite")
+    assert (first_name(), changed.result) == ("Ravi", [(user.pk,)])
+
+
+def test_a_transaction_of_nothing_else_is_committed(user):
+    with atomic():
+        later("Asha", user)
+        later("Ravi", user)
+    assert (first_name(), sent()) == ("Ravi", True)
+    if connection.vendor == "postgresql":
+        assert connection.connection.info.transaction_status.name == "IDLE"
+
+
+def test_later_statements_are_sent_before_the_next_in_their_order(user):
+    with atomic():
+        later("Asha", user)
+        later("Ravi", user)
+        assert rows_of("SELECT first_name FROM users_userprofile WHERE id = %s", [user.pk]) == [("Ravi",)]
+        later("Mira", user)
+        assert first_name() == "Mira"
+
+
+def test_a_result_that_is_asked_for_too_early_sends_the_statement(user):
+    with atomic():
+        assert later("Asha", user).result == [(user.pk,)]
+        assert sent()
+        later("Ravi", user)
+    assert first_name() == "Ravi"
+
+
+def test_nothing_is_left_to_be_sent_after_a_rollback(user):
+    with pytest.raises(ZeroDivisionError), atomic():
+        later("Asha", user)
+        raise ZeroDivisionError
+    with atomic():
+        rows_of("SELECT id FROM users_userprofile WHERE id = %s", [user.pk])
+    assert (first_name(), sent()) == ("", True)
+
+
+def test_a_savepoint_keeps_what_was_to_be_sent_before_it(user):
+    with atomic():
+        later("Asha", user)
+        with pytest.raises(ZeroDivisionError), atomic():
+            later("Ravi", user)
+            raise ZeroDivisionError
+    assert first_name() == "Asha"
+
+
+def test_outside_a_transaction_it_is_sent_at_once(user):
+    assert later("Asha", user).result == [(user.pk,)]
+    assert first_name() == "Asha"
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["with COMMIT", "with the next statement"])
+def test_one_that_fails_later_rolls_everything_back_and_leaves_the_connection_usable(user, commits):
+    if connection.vendor == "sqlite":
+        return  # it divides by zero
+    with pytest.raises(DataError), atomic():
+        rows_of(NAME, ["Asha", user.pk])
+        Later("SELECT 1 / %s", [0], list)
+        later("Ravi", user)
+        if not commits:
+            first_name()
+    assert (first_name(), sent()) == ("", True)
+    assert connection.connection.info.transaction_status.name == "IDLE"
+
+
+def test_nothing_more_is_sent_later_in_one_that_must_be_rolled_back(user):
+    with atomic():
+        set_rollback(True)
+        with pytest.raises(TransactionManagementError):
+            later("Asha", user)
+    assert first_name() == ""
+
+
+def test_a_lost_connection_forgets_what_was_to_be_sent(user):
+    if connection.vendor == "sqlite":
+        return  # it has none to lose
+    with atomic():
+        later("Asha", user)
+        connection.close()
+    assert sent()
+    assert first_name() == ""

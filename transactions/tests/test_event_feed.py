@@ -79,7 +79,7 @@ def by_staff(action):
 def expire(close):
     with pytest.MonkeyPatch.context() as patch:
         later = timezone.now() + timedelta(minutes=2)
-        patch.setattr("wallet.books.CLOCK", f"TIMESTAMPTZ '{later.isoformat()}'")
+        patch.setattr("wallet.clock.clock.sql", f"TIMESTAMPTZ '{later.isoformat()}'")
         patch.setattr(timezone, "now", lambda: later)
         close()
 

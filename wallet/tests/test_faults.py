@@ -14,7 +14,7 @@ from django.db.transaction import atomic
 
 from lokanetra.errors import ServerBusy
 from transactions.models import Outbox, Transaction
-from wallet import exceptions, faults, holds, payments, refunds, requests, status
+from wallet import exceptions, holds, payments, refunds, requests, status
 from wallet.models import Hold, Key, PaymentRequest, Tier, Wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,7 +181,10 @@ WHY = {
     "lock_timeout": conflict(CONFLICTS[1]),
     "serialization": conflict(CONFLICTS[2]),
 }
-WHY |= {"key": IntegrityError("wallet_key_pkey"), "in_the_way": faults.Conflict()}
+WHY |= {
+    "key": IntegrityError("wallet_key_pkey"),
+    "in_the_way": IntegrityError("NOT NULL constraint failed: transactions_transaction.timestamp"),
+}
 
 
 @pytest.fixture
@@ -291,17 +294,44 @@ def test_a_connection_that_breaks_while_committing_is_never_tried_again(operatio
     assert len(commits) == 1
 
 
-def test_a_serialization_failure_at_the_commit_is_retried(operations, monkeypatch):
-    commit, failures = connection._commit, [conflict(psycopg.errors.SerializationFailure)]
+@pytest.fixture
+def refused_at_the_commit(monkeypatch) -> Callable[[Exception], None]:
+    """The next commit fails with this error, and is rolled back. The last statement is sent with it."""
 
-    def once() -> None:
-        if failures:
-            raise failures.pop()
-        commit()
+    def refuse(fault: Exception) -> None:
+        commit, faults = connection._commit, [fault]
 
-    monkeypatch.setattr(connection, "_commit", once)
+        def once() -> None:
+            if faults:
+                raise faults.pop()
+            commit()
+
+        monkeypatch.setattr(connection, "_commit", once)
+
+    return refuse
+
+
+@pytest.mark.parametrize("kind", CONFLICTS)
+def test_a_conflict_at_the_commit_is_retried(operations, refused_at_the_commit, kind):
+    refused_at_the_commit(conflict(kind))
     assert not operations["transfer"]().replayed
-    assert Key.objects.filter(key="key").count() == 1
+    assert done() == 1
+
+
+@pytest.mark.parametrize("kind", ["only reads", "statement gone", "plan stale"])
+def test_a_session_that_refuses_at_the_commit_is_replaced(operations, refused_at_the_commit, closed, kind):
+    refused_at_the_commit(AT_FAULT[kind])
+    assert not operations["transfer"]().replayed
+    assert closed
+    assert done() == 1
+
+
+def test_a_statement_that_is_too_slow_at_the_commit_has_changed_nothing(operations, refused_at_the_commit):
+    before = state()
+    refused_at_the_commit(lost(psycopg.errors.QueryCanceled))
+    with pytest.raises(ServerBusy):
+        operations["transfer"]()
+    assert state() == before
 
 
 def test_a_lost_database_is_busy_while_logging_in_and_paying(asha, ravi, as_user, caplog):

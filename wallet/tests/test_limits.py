@@ -7,7 +7,8 @@ import pytest
 from django.http import Http404
 
 from lokanetra import days
-from wallet import books, holds, ledger, payments, status
+from wallet import books, holds, payments, status
+from wallet.clock import clock
 from wallet.models import Tier, Wallet
 
 pytestmark = pytest.mark.django_db
@@ -118,7 +119,7 @@ def test_two_clocks_that_disagree_about_the_day_cost_a_try_and_no_payment(asha, 
     write = books.write
     monkeypatch.setattr(books, "write", lambda *arguments: (tries.append(1), write(*arguments)))
     with at(MIDNIGHT):
-        monkeypatch.setattr(ledger.clock, "offset", -timedelta(minutes=1))
+        monkeypatch.setattr(clock, "offset", -timedelta(minutes=1))
         payments.debit(user_id=asha.pk, amount=Decimal(1))
         assert len(tries) == 2
         payments.debit(user_id=asha.pk, amount=Decimal(1))

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from lokanetra import days
 from transactions.models import Transaction
-from wallet import ledger, payments, refunds
+from wallet import payments, refunds
+from wallet.clock import Clock
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ONE = Decimal("1.00")
@@ -90,4 +91,4 @@ def test_a_receipt_by_a_running_clock_has_the_time_of_the_row(asha):
 
 def test_a_new_process_estimates_the_day_without_an_offset(asha):
     before = days.today()
-    assert ledger.Clock().today() in (before, days.today())
+    assert Clock().today() in (before, days.today())
