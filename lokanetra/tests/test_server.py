@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 
+from lokanetra import supervisor
 from lokanetra.env import BASE_DIR
 from lokanetra.tests.live import Live, at_once
 
 WORKERS = 3
-LOADED = "import sys; from lokanetra import rsgi; print(*sys.modules)"
+LOADED = "import sys; from lokanetra import supervisor; supervisor.load(); print(*sys.modules)"
 
 
 @contextmanager
@@ -99,7 +100,13 @@ def test_clients_that_go_away_take_no_slot_with_them(live: Live):
 def test_a_worker_is_forked_with_what_requests_need_and_without_what_few_do(live: Live):
     loaded = set(live.run(sys.executable, "-c", LOADED).stdout.split())
     assert loaded >= {"lokanetra.urls", "jwt"}
-    assert loaded.isdisjoint({"apprise", "fpdf", "fontTools", "drf_yasg.openapi", "sentry_sdk"})
+    assert loaded.isdisjoint({"apprise", "fpdf", "fontTools", "drf_yasg.openapi", "sentry_sdk", *supervisor.UNUSED})
+
+
+def test_what_was_not_loaded_can_still_be(live: Live):
+    """The API's documentation needs YAML, and some gateways `requests`."""
+    code = f"{LOADED}; import requests, yaml; from drf_yasg import codecs"
+    assert live.run(sys.executable, "-c", code).returncode == 0
 
 
 def test_a_server_with_another_gateway_loads_the_service_of_that_alone(live: Live):
