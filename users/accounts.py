@@ -62,13 +62,9 @@ def create_by_staff(*, by: UserProfile, **fields: Any) -> UserProfile:
     return user
 
 
-def account_with_phone(phone_number: str) -> UserProfile | None:
-    """The account that has an E.164 number."""
-    return next(iter(HOLDER(phone_number=phone_number)), None)
-
-
 def lock_account_with_phone(phone_number: str) -> UserProfile | None:
-    """The same, locked until the end of the transaction: ending its logins waits, and then ends a new one too."""
+    """The account that has an E.164 number, locked until the end of the transaction: ending its logins waits, and then
+    ends a new one too."""
     return next(iter(LOCKED(phone_number=phone_number)), None)
 
 

@@ -132,11 +132,11 @@ class Statements:
             yield Wait.RW
             self.server.consume_input()
         while True:
-            yield Wait.R
-            self.server.consume_input()
-            while not self.server.is_busy():
-                if result := self.server.get_result():
-                    if result.status == ExecStatus.PIPELINE_SYNC:
-                        return results
-                    results.append(result)
-                    self.server.get_result()
+            if self.server.is_busy():
+                yield Wait.R
+                self.server.consume_input()
+            elif result := self.server.get_result():
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    return results
+                results.append(result)
+                self.server.get_result()  # None ends those of one statement, and is there already

@@ -215,3 +215,12 @@ def test_a_lost_connection_forgets_what_was_to_be_sent(user):
         connection.close()
     assert sent()
     assert first_name() == ""
+
+
+def test_values_that_fill_the_socket_are_sent_with_the_others(user):
+    text = 8_000_000 * "x"
+    with atomic():
+        measured = Later("SELECT length(%s)", [text], list)
+        changed = later("Asha", user)
+        assert rows_of("SELECT length(%s)", [text]) == [(len(text),)]
+    assert (measured.result, changed.result, first_name()) == ([(len(text),)], [(user.pk,)], "Asha")

@@ -283,7 +283,7 @@ ROTATED = """
 made = webhooks.create(by=boss.pk, url="{url}", types=["transaction.created"])
 new = webhooks.rotate(by=boss.pk, webhook_id=made.pk)
 phone = "+919870000003"
-asha = accounts.account_with_phone(phone) or accounts.create(phone_number=phone)
+asha = UserProfile.objects.filter(phone_number=phone).first() or accounts.create(phone_number=phone)
 payments.credit(user_id=asha.pk, amount=Decimal("5.00"), remarks="चाय ☕")
 call_command("work", once=True)
 webhooks.change(by=boss.pk, webhook_id=made.pk, is_active=False)

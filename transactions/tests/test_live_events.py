@@ -67,7 +67,9 @@ http.createServer((request, response) => {
 MAKE = """
 from transactions import events, webhooks
 from users import accounts
-boss = accounts.account_with_phone("+919810000001") or accounts.create(phone_number="+919810000001", is_superuser=True)
+from users.models import UserProfile
+phone = "+919810000001"
+boss = UserProfile.objects.filter(phone_number=phone).first() or accounts.create(phone_number=phone, is_superuser=True)
 events.number()
 for url in {urls!r}:
     webhook = webhooks.create(by=boss.pk, url=url, types=["transaction.created"])
