@@ -114,9 +114,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return rows
 
     def send_later(self, statement: str, values: Sequence[Any], then: Then) -> None:
-        """Send the statement with the next one of its transaction, or with COMMIT; `then` gets its rows. Outside a
-        transaction, or where statements are logged, it is sent at once."""
-        if self.queries_logged or self.execute_wrappers or not self.in_atomic_block:
+        """Inside a transaction: send the statement with the next one, or with COMMIT; `then` gets its rows. Where
+        statements are logged, it is sent at once."""
+        if self.queries_logged or self.execute_wrappers:
             then(self.rows_of(statement, values))
         else:
             super().validate_no_broken_transaction()
