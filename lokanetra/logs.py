@@ -3,9 +3,14 @@
 import logging
 import re
 import secrets
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from select import select
+from select import PIPE_BUF, select
+from threading import Lock, Thread
+from time import sleep
+from typing import Any
 
 import orjson
 
@@ -20,11 +25,23 @@ PHONE = re.compile(r"\+?(?<![\w.])[0-9]{8,13}([0-9]{2})(?!\w)")
 # removed, up to the next one in a traceback.
 ROW = re.compile(r"\n?DETAIL: .*?(?=\n\n(?:The above|During handling)|\Z)", re.DOTALL)
 
+# Seconds between two batches of lines; and the most lines that wait for one, while writing hangs.
+BATCH_SECONDS, MAX_WAITING = 0.05, 20_000
+# Bytes that a pipe takes at once, with room for the line that says how many were lost.
+MAX_PART = PIPE_BUF - 256
+
 
 def disable_unused_fields() -> None:
     """No caller, thread and process for each line: finding them takes longer than writing the line."""
     logging._srcfile = None  # as the documentation of logging recommends
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def write_in_batches() -> None:
+    """For a process that answers many requests at once: see `NonBlockingHandler`."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, NonBlockingHandler):
+            handler.write_in_batches()
 
 
 def choose_request_id(given: str | None) -> str:
@@ -43,16 +60,63 @@ class NonBlockingHandler(logging.StreamHandler):
     The next line that is written says how many were lost.
     """
 
-    lost = 0
+    def __init__(self, stream: Any = None) -> None:
+        super().__init__(stream)
+        self.waiting: deque[logging.LogRecord] = deque()
+        self.writing = Lock()
+        self.lost, self.batched = 0, False
+
+    def write_in_batches(self) -> None:
+        """Leave writing to a thread, which does it several times a second: requests would compete for the interpreter
+        each time that one has written its line. A process that is killed loses the lines of that time."""
+        self.batched = True
+        Thread(target=self._flush_repeatedly, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._is_writable():
+        if not self.batched:
+            self.waiting.append(record)
+            self.flush()
+        elif len(self.waiting) < MAX_WAITING:
+            record.msg, record.args = record.getMessage(), None  # now: what it is about may change
+            self.waiting.append(record)
+        else:
             self.lost += 1
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        with self.writing:
+            for part in _parts(self._lines()):
+                self._write(part)
+
+    def _flush_repeatedly(self) -> None:
+        while True:
+            sleep(BATCH_SECONDS)
+            self.flush()
+
+    def _lines(self) -> Iterator[str]:
+        while self.waiting:
+            yield from self._line(self.waiting.popleft())
+
+    def _line(self, record: logging.LogRecord) -> list[str]:
+        try:
+            return [self.format(record) + self.terminator]
+        except Exception:  # noqa: BLE001  (as in the handlers of logging)
+            self.handleError(record)
+            return []
+
+    def _write(self, lines: list[str]) -> None:
+        if not self._is_writable():
+            self.lost += len(lines)
             return
         if self.lost:
             lost, self.lost = self.lost, 0
-            super().emit(logging.makeLogRecord({"name": __name__, "levelname": "ERROR", "msg": f"{lost} lines lost"}))
-        super().emit(record)
+            level = {"name": __name__, "levelname": "ERROR"}
+            lines = [*self._line(logging.makeLogRecord({**level, "msg": f"{lost} lines lost"})), *lines]
+        try:
+            self.stream.write("".join(lines))
+            self.stream.flush()
+        except (OSError, ValueError):
+            self.lost += len(lines)
 
     def _is_writable(self) -> bool:
         """A pipe is writable while it has room for some thousand bytes; a file always is."""
@@ -61,6 +125,20 @@ class NonBlockingHandler(logging.StreamHandler):
         except (OSError, ValueError):  # not a file, as in tests
             return True
         return bool(writable)
+
+
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
+    """As many lines at a time as a pipe takes at once: whole, and without those of other processes in between."""
+    part, size = list[str](), 0
+    for line in lines:
+        length = len(line.encode(errors="replace"))
+        if part and size + length > MAX_PART:
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += length
+    if part:
+        yield part
 
 
 class RequestIdFilter(logging.Filter):

@@ -178,6 +178,7 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         logs.disable_unused_fields()
+        logs.write_in_batches()
         threads = Threads()
         self.writes = Slots(loop, threads, WRITE_SLOTS)
         self.reads = Slots(loop, threads, READ_SLOTS)

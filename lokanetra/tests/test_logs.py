@@ -7,14 +7,16 @@ import sys
 import time
 from decimal import Decimal
 from http.client import HTTPConnection
+from select import select
 
 import pytest
 from django.db import IntegrityError
 from django.db.transaction import atomic
 from django.test import Client
 
+from lokanetra import logs
 from lokanetra.logs import JSONFormatter, NonBlockingHandler, ReadableFormatter, mask
-from lokanetra.tests.live import Live
+from lokanetra.tests.live import Answer, Live, wait_for
 from transactions.models import Transaction
 
 pytestmark = pytest.mark.once
@@ -69,19 +71,30 @@ def test_a_row_that_the_database_refused_is_not_logged(asha):
         assert "transactions_transaction_amount_positive" in line and "The above exception" in line
 
 
+def log_with(live: Live, *ids: str) -> str:
+    """The log, when it has the lines of the requests with these ids."""
+    wait_for(lambda: all(f'"request_id":"{request}","method"' in live.output.read_text() for request in ids))
+    return live.output.read_text()
+
+
 def test_a_client_error_logs_no_traceback_and_only_json(live: Live):
+    token = live.log_in("9833333333")
     written = len(live.output.read_text())
     fields = "&".join(f"a{number}=1" for number in range(1500))
-    token = live.log_in("9833333333")
-    for path, host in [("/swagger/", "9833333333"), (f"/transactions/?{fields}", "127.0.0.1")]:
+    ids = {"bad-host": ("/swagger/", "9833333333"), "many-fields": (f"/transactions/?{fields}", "127.0.0.1")}
+    for request, (path, host) in ids.items():
         connection = HTTPConnection("127.0.0.1", live.port, timeout=30)
-        connection.request("GET", path, headers={"Host": host, "Authorization": f"Bearer {token}"})
+        headers = {"Host": host, "Authorization": f"Bearer {token}", "X-Request-Id": request}
+        connection.request("GET", path, headers=headers)
         assert connection.getresponse().status == 400
         connection.close()
-    added = live.output.read_text()[written:].splitlines()
-    lines = [json.loads(line) for line in added]
+    lines = [json.loads(line) for line in log_with(live, *ids)[written:].splitlines()]
     assert [line["level"] for line in lines if line["logger"].startswith("django.security")] == ["ERROR"]
     assert not [line for line in lines if "exception" in line]
+
+
+def request_id_of(answer: Answer) -> str:
+    return {name.lower(): value for name, value in answer.headers.items()}["x-request-id"]
 
 
 def test_a_production_log_is_json_lines_without_secrets(live: Live):
@@ -89,11 +102,13 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
     token = live.log_in(phone)
     code = live.codes[phone]
     paid = live.call("POST", "/wallet/credit/", {"amount": "10.00"}, token)
-    live.call("GET", f"/transactions/?phone={phone}", token=token)
-    live.post("/auth/verify-otp/", {"phone_number": phone, "otp": code})
-    live.call("GET", f"/nowhere/{phone}/{token}/", token=token)
-
-    text = live.output.read_text()
+    answers = [
+        paid,
+        live.call("GET", f"/transactions/?phone={phone}", token=token),
+        live.post("/auth/verify-otp/", {"phone_number": phone, "otp": code}),
+        live.call("GET", f"/nowhere/{phone}/{token}/", token=token),
+    ]
+    text = log_with(live, *map(request_id_of, answers))
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     # A random request id may contain the digits of a code.
     values = [str(value) for line in lines for name, value in line.items() if name not in ("request_id", "time")]
@@ -101,7 +116,7 @@ def test_a_production_log_is_json_lines_without_secrets(live: Live):
     assert [secret for secret in (phone, f"+91{phone}", token) if secret in text] == []
     assert [line for line in text.splitlines() if "Traceback" in line] == []
     requests = {line["request_id"]: line for line in lines if line["logger"] == "lokanetra.requests"}
-    request = requests[{name.lower(): value for name, value in paid.headers.items()}["x-request-id"]]
+    request = requests[request_id_of(paid)]
     assert request | {"time": "", "milliseconds": 0, "user": 0, "request_id": ""} == {
         "time": "",
         "level": "INFO",
@@ -165,4 +180,79 @@ def test_a_hanging_collector_blocks_nobody_and_later_gets_the_number_of_lost_lin
         handler.emit(logging.makeLogRecord({"msg": "again"}))
         assert os.read(reading, 1_000_000).decode().splitlines() == [f"{lost} lines lost", "again"]
     assert taken.decode().splitlines()[0].startswith("line 0 ")
+    os.close(reading)
+
+
+# --- Batches ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipe():
+    """A handler that writes in batches, but only when `flush` is called, and the end at which its lines arrive."""
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream:
+        handler = NonBlockingHandler(stream)
+        handler.batched = True
+        yield handler, reading
+    os.close(reading)
+
+
+def line(text, *values):
+    return logging.makeLogRecord({"msg": text, "args": values, "levelname": "INFO"})
+
+
+def test_a_batch_is_written_in_order_and_says_what_was_true_when_it_was_logged(pipe):
+    handler, reading = pipe
+    changing = ["first"]
+    handler.emit(line("%s", changing))
+    changing[0] = "changed"
+    handler.emit(line("%d %%", 2))
+    assert select([reading], [], [], 0)[0] == []
+    handler.flush()
+    assert os.read(reading, 4096).decode() == "['first']\n2 %\n"
+    handler.flush()
+    assert select([reading], [], [], 0)[0] == []
+
+
+def test_a_large_batch_is_written_in_whole_lines_that_a_pipe_takes_at_once(pipe):
+    handler, _ = pipe
+    texts = [f"{number} {'é' * 150}" for number in range(100)] + ["x" * 5000, "last"]
+    for text in texts:
+        handler.emit(line(text))
+    found = list(logs._parts(handler._lines()))
+    assert [text for part in found for text in part] == [f"{text}\n" for text in texts]
+    assert all(len("".join(part).encode()) <= logs.MAX_PART for part in found if len(part) > 1)
+    assert len(found) == 11
+
+
+def test_while_writing_hangs_only_so_many_lines_wait_and_the_others_are_counted(pipe, monkeypatch):
+    handler, reading = pipe
+    monkeypatch.setattr(logs, "MAX_WAITING", 3)
+    for number in range(5):
+        handler.emit(line(str(number)))
+    handler.flush()
+    assert os.read(reading, 4096).decode().splitlines() == ["2 lines lost", "0", "1", "2"]
+
+
+def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe, capsys):
+    handler, reading = pipe
+    handler.emit(line("before"))
+    handler.waiting.append(line("%d", "no number"))
+    handler.emit(line("after"))
+    handler.flush()
+    assert os.read(reading, 4096).decode() == "before\nafter\n"
+    assert "no number" in capsys.readouterr().err
+    handler.stream.close()
+    handler.emit(line("too late"))
+    handler.flush()
+    assert handler.lost == 1
+
+
+def test_a_thread_writes_the_batches():
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream:
+        handler = NonBlockingHandler(stream)
+        handler.write_in_batches()
+        handler.emit(line("soon"))
+        assert select([reading], [], [], 10)[0] and os.read(reading, 4096).decode() == "soon\n"
     os.close(reading)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvloop
+
 from scripts.bench.load import CONNECTIONS, Failed, Round, figures
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -31,7 +33,7 @@ class Logins:
 
     def run(self, port: int, phones: Iterator[str], seconds: int) -> Round:
         """Logins of one phone after the other at the product on this port. Raises Failed."""
-        return asyncio.run(self._run(port, phones, seconds))
+        return uvloop.run(self._run(port, phones, seconds))
 
     async def _run(self, port: int, phones: Iterator[str], seconds: int) -> Round:
         start, took = time.monotonic(), list[float]()
