@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from select import PIPE_BUF, select
-from threading import Lock, Thread
+from threading import RLock, Thread
 from time import sleep
 from typing import Any
 
@@ -63,7 +63,7 @@ class NonBlockingHandler(logging.StreamHandler):
     def __init__(self, stream: Any = None) -> None:
         super().__init__(stream)
         self.waiting: deque[logging.LogRecord] = deque()
-        self.writing = Lock()
+        self.writing = RLock()  # writing a line may log another
         self.lost, self.batched = 0, False
 
     def write_in_batches(self) -> None:
@@ -77,10 +77,17 @@ class NonBlockingHandler(logging.StreamHandler):
             self.waiting.append(record)
             self.flush()
         elif len(self.waiting) < MAX_WAITING:
-            record.msg, record.args = record.getMessage(), None  # now: what it is about may change
-            self.waiting.append(record)
+            self._keep(record)
         else:
             self.lost += 1
+
+    def _keep(self, record: logging.LogRecord) -> None:
+        """Until the next batch, with its message as it is now: what it is about may change."""
+        try:
+            record.msg, record.args = record.getMessage(), None
+            self.waiting.append(record)
+        except Exception:  # noqa: BLE001  (as in the handlers of logging)
+            self.handleError(record)
 
     def flush(self) -> None:
         """Write the lines that wait."""

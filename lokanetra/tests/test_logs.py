@@ -237,15 +237,30 @@ def test_while_writing_hangs_only_so_many_lines_wait_and_the_others_are_counted(
 def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe, capsys):
     handler, reading = pipe
     handler.emit(line("before"))
-    handler.waiting.append(line("%d", "no number"))
+    handler.emit(line("%d", "no number"))
+    handler.waiting.append(line("%d", "not even this"))
     handler.emit(line("after"))
     handler.flush()
     assert os.read(reading, 4096).decode() == "before\nafter\n"
-    assert "no number" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "no number" in errors and "not even this" in errors
     handler.stream.close()
     handler.emit(line("too late"))
     handler.flush()
     assert handler.lost == 1
+
+
+def test_writing_a_line_may_log_another(pipe):
+    handler, reading = pipe
+
+    class Chatty:
+        def __str__(self):
+            handler.emit(line("inner"))
+            return "outer"
+
+    handler.batched = False
+    handler.emit(line("%s", Chatty()))
+    assert sorted(os.read(reading, 4096).decode().splitlines()) == ["inner", "outer"]
 
 
 def test_a_thread_writes_the_batches():
