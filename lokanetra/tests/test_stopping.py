@@ -77,6 +77,7 @@ def test_running_requests_are_answered_and_idle_connections_closed(server, token
         assert payment.result().status == 200
         assert code.result().code == "sms_unavailable"
     assert server.process.wait(timeout=10) == 0
+    assert f'"transaction":{payment.result().body["transaction_id"]}' in server.output.read_text()
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
