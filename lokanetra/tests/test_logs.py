@@ -234,7 +234,7 @@ def test_while_writing_hangs_only_so_many_lines_wait_and_the_others_are_counted(
     assert os.read(reading, 4096).decode().splitlines() == ["2 lines lost", "0", "1", "2"]
 
 
-def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe, capsys):
+def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe):
     handler, reading = pipe
     handler.emit(line("before"))
     handler.emit(line("%d", "no number"))
@@ -242,8 +242,6 @@ def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe, capsys)
     handler.emit(line("after"))
     handler.flush()
     assert os.read(reading, 4096).decode() == "before\nafter\n"
-    errors = capsys.readouterr().err
-    assert "no number" in errors and "not even this" in errors
     handler.stream.close()
     handler.emit(line("too late"))
     handler.flush()
