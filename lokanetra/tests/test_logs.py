@@ -7,7 +7,9 @@ import sys
 import time
 from decimal import Decimal
 from http.client import HTTPConnection
+from io import StringIO
 from select import select
+from threading import Event, Thread
 
 import pytest
 from django.db import IntegrityError
@@ -225,13 +227,33 @@ def test_a_large_batch_is_written_in_whole_lines_that_a_pipe_takes_at_once(pipe)
     assert len(found) == 11
 
 
-def test_while_writing_hangs_only_so_many_lines_wait_and_the_others_are_counted(pipe, monkeypatch):
-    handler, reading = pipe
+class HangingDisk(StringIO):
+    def __init__(self):
+        super().__init__()
+        self.hangs, self.continues = Event(), Event()
+
+    def write(self, text):
+        self.hangs.set()
+        self.continues.wait(20)
+        return super().write(text)
+
+
+def test_while_a_disk_hangs_nobody_waits_for_it_and_only_so_many_lines_do(monkeypatch):
     monkeypatch.setattr(logs, "MAX_WAITING", 3)
+    disk = HangingDisk()
+    handler = NonBlockingHandler(disk)
+    handler.batched = True
+    handler.handle(line("first"))
+    writer = Thread(target=handler.flush)
+    writer.start()
+    assert disk.hangs.wait(10)
     for number in range(5):
-        handler.emit(line(str(number)))
+        handler.handle(line(str(number)))
+    assert writer.is_alive()
+    disk.continues.set()
+    writer.join()
     handler.flush()
-    assert os.read(reading, 4096).decode().splitlines() == ["2 lines lost", "0", "1", "2"]
+    assert disk.getvalue().splitlines() == ["first", "2 lines lost", "0", "1", "2"]
 
 
 def test_a_line_that_cannot_be_formatted_or_written_stops_no_other(pipe):
