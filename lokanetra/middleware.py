@@ -8,15 +8,13 @@ from typing import Any
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.functional import SimpleLazyObject
 from rest_framework.settings import api_settings
-from whitenoise.middleware import WhiteNoiseMiddleware
 
 from lokanetra import database, errors, logs, metrics
 from lokanetra.addresses import address_of
@@ -40,9 +38,10 @@ def url_prefix(get_response: Handler) -> Handler:
     """Serves the product below a path prefix of a proxy: links, redirects and cookies have that prefix."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        prefix, outer = settings.FORCE_SCRIPT_NAME or _forwarded_prefix(request), get_script_prefix()
+        prefix = settings.FORCE_SCRIPT_NAME or _forwarded_prefix(request)
         if not prefix:
             return get_response(request)
+        outer = get_script_prefix()
         _mount(request, prefix)
         try:
             response = get_response(request)
@@ -111,20 +110,32 @@ def _user_id(request: HttpRequest) -> int | None:
 
 
 def headers(get_response: Handler) -> Handler:
-    """No page can be framed, and no cache keeps an answer about money.
+    """No page can be framed, and no cache keeps an answer about money. The documentation loads nothing from elsewhere.
 
-    The documentation loads nothing from elsewhere.
+    These and Django's own security headers are the same for all answers, so they are made once and added together.
     """
+    made: dict[tuple[bool, str], dict[str, tuple[str, str]]] = {}
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        policy = f"{SELF_ONLY}; {NO_FRAMES}" if request.path_info.startswith(DOCUMENTATION) else NO_FRAMES
-        response.headers.setdefault("Content-Security-Policy", policy)
-        if request.path_info.startswith(PRIVATE):
+        response, path = get_response(request), request.path_info
+        kind = request.is_secure(), f"{SELF_ONLY}; {NO_FRAMES}" if path.startswith(DOCUMENTATION) else NO_FRAMES
+        if kind not in made:
+            made[kind] = _security_headers(request, kind[1])
+        response.headers._store = {**made[kind], **response.headers._store}
+        if path.startswith(PRIVATE):
             response["Cache-Control"] = "no-store"
         return response
 
     return middleware
+
+
+def _security_headers(request: HttpRequest, policy: str) -> dict[str, tuple[str, str]]:
+    """As Django stores them: each header and its value, by its name in small letters."""
+    response = HttpResponse(headers={"Content-Security-Policy": policy})
+    del response["Content-Type"]
+    for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
+        middleware(lambda _: HttpResponse()).process_response(request, response)
+    return response.headers._store
 
 
 def problems(get_response: Handler) -> Handler:
@@ -180,33 +191,19 @@ class Origins(CorsMiddleware):
         return super().__call__(request) if settings.CORS_ALLOWED_ORIGINS else self.get_response(request)
 
 
-class BrowserOnly:
-    """Skips middleware that only pages need. A client of the API that sends no cookie has no session.
+def pages_only(get_response: Handler) -> Handler:
+    """Skips the middleware that follows, unless the request is for a page, has a cookie, or is redirected to HTTPS.
 
-    Where several follow each other, the first one skips them all.
+    All that follows is for browsers: a client of the API has no session, so nobody can act in its name.
     """
+    redirects, view = settings.SECURE_SSL_REDIRECT, get_response
+    while hasattr(view, "get_response"):
+        view = view.get_response
 
-    def __init__(self, get_response: Handler) -> None:
-        super().__init__(get_response)  # type: ignore[call-arg]
-        self.after_all = getattr(get_response, "after_all", get_response)
+    def middleware(request: HttpRequest) -> HttpResponse:
+        is_for_browser = request.META.get("HTTP_COOKIE") or request.path_info.startswith(PAGES)
+        if is_for_browser or (redirects and not request.is_secure()):
+            return get_response(request)
+        return view(request)
 
-    def __call__(self: Any, request: HttpRequest) -> HttpResponse:
-        if request.COOKIES or request.path_info.startswith(PAGES):
-            return super().__call__(request)  # type: ignore[misc]
-        return self.after_all(request)
-
-
-class StaticFiles(BrowserOnly, WhiteNoiseMiddleware):
-    pass
-
-
-class Sessions(BrowserOnly, SessionMiddleware):
-    pass
-
-
-class Authentication(BrowserOnly, AuthenticationMiddleware):
-    pass
-
-
-class Messages(BrowserOnly, MessageMiddleware):
-    pass
+    return middleware

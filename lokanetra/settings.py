@@ -81,15 +81,16 @@ MIDDLEWARE = [
     "lokanetra.middleware.request_id",
     "lokanetra.middleware.headers",
     "lokanetra.middleware.problems",
-    "django.middleware.security.SecurityMiddleware",
     "lokanetra.middleware.Origins",
     "lokanetra.middleware.SlashMiddleware",
+    "lokanetra.middleware.pages_only",
+    "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "lokanetra.middleware.StaticFiles",
-    "lokanetra.middleware.Sessions",
-    "lokanetra.middleware.Authentication",
-    "lokanetra.middleware.Messages",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
 ROOT_URLCONF = "lokanetra.urls"

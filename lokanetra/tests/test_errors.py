@@ -373,9 +373,30 @@ def test_every_response_has_the_id_of_its_request_and_the_common_headers(nobody,
     assert response["X-Request-Id"] == "a-Client_1.id"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] == "same-origin"
+    assert (response["X-Frame-Options"], response["Cross-Origin-Opener-Policy"]) == ("DENY", "same-origin")
+    assert "Strict-Transport-Security" not in response
     assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
     if path.startswith(("/auth/", "/wallet/", "/transactions/")):
         assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.django_db
+def test_over_https_every_response_asks_to_stay_there(nobody, settings):
+    settings.SECURE_HSTS_SECONDS = 60
+    for method, path, _ in REACHED:
+        assert nobody.generic(method, path, secure=True)["Strict-Transport-Security"] == "max-age=60", path
+        assert "Strict-Transport-Security" not in nobody.generic(method, path), path
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "cookie", "is_for_browser"),
+    [("/wallet/balance/", "", False), ("/wallet/balance/", "a=b", True), ("/admin/login/", "", True)],
+)
+def test_only_pages_and_calls_with_a_cookie_have_a_session(nobody, path, cookie, is_for_browser):
+    given = {"HTTP_COOKIE": cookie} if cookie else {}
+    request = nobody.get(path, **given).wsgi_request
+    assert hasattr(request, "session") == is_for_browser
 
 
 @pytest.mark.parametrize(
