@@ -186,12 +186,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 type(self).broken_at = monotonic()
         super().close()
 
+    def ensure_connection(self) -> None:
+        """Without looking for an event loop each time, which would find none."""
+        if self.connection is None:
+            super().ensure_connection()
+
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
         """A transaction that lost its connection must not open a new one to end. Later ones start with autocommit."""
         if autocommit and self.connection is None:
             self.autocommit = True
-        else:
-            super().set_autocommit(autocommit, *args, **kwargs)
+        elif autocommit:
+            super().set_autocommit(autocommit)
+        else:  # nothing is sent yet
+            self.validate_no_atomic_block()
+            self.close_if_health_check_failed()
+            self.ensure_connection()
+            self.autocommit, self.must_begin = False, True
 
     def is_usable(self) -> bool:
         self.probe_timeout = PROBE_TIMEOUT
