@@ -121,7 +121,7 @@ class Contract:
 
     def read(self, request: Request) -> dict[str, Any]:
         """The keyword arguments of the handler."""
-        parameters = request.query_params if request.META.get("QUERY_STRING") else NO_PARAMETERS
+        parameters = parameters_of(request)
         if self.parameters and parameters:
             refuse_parameters(parameters, self.parameters | self.ignored_parameters)
         arguments = self._body(request) if request.method in ("POST", "PATCH") else self._query_arguments(parameters)
@@ -147,7 +147,7 @@ class Contract:
     def _body(self, request: Request) -> dict[str, Any]:
         serializer = self._partial_input if request.method == "PATCH" and not self.full_body else self._input
         given = body_of(request)
-        refuse_unknown(given, serializer.fields)
+        refuse_unknown(given, serializer.fields.fields)
         return serializer.run_validation(given)
 
     def _query_arguments(self, parameters: QueryDict) -> dict[str, Any]:
@@ -316,6 +316,11 @@ def is_refusal(exc: Exception) -> bool:
     return isinstance(exc, Http404) or (isinstance(exc, APIException) and exc.status_code < 500)
 
 
+def parameters_of(request: Request) -> QueryDict:
+    """The query parameters, parsed only where there are any."""
+    return request.query_params if request.META.get("QUERY_STRING") else NO_PARAMETERS
+
+
 def refuse_unknown(given: Iterable[str], known: Container[str]) -> None:
     """A misspelt field would be ignored, and the call would do something else. Raises ValidationError."""
     unknown = [name for name in given if name not in known]
@@ -335,7 +340,7 @@ def idempotency_key(request: Request) -> str | None:
     """The key of a money call, bare or quoted. An unreadable key, and one under another name or in the query string,
     is an error and never treated as absent."""
     headers = [name for name in request.META if "IDEMPOT" in name and name.startswith("HTTP_")]
-    if headers not in ([], [KEY_HEADER]) or any("idempot" in name.lower() for name in request.query_params):
+    if headers not in ([], [KEY_HEADER]) or any("idempot" in name.lower() for name in parameters_of(request)):
         raise IdempotencyKeyInvalid("The key of a payment belongs into the header Idempotency-Key, and there alone.")
     if not headers:
         if settings.IDEMPOTENCY_REQUIRED:

@@ -43,12 +43,7 @@ class JSONParser(BaseParser):
 
     def _object(self, raw: bytes) -> dict[str, Any]:
         try:
-            data = json.loads(
-                raw.decode("utf-8"),
-                parse_float=_exact,
-                parse_constant=_refuse_constant,
-                object_pairs_hook=_without_duplicates,
-            )
+            data = STRICT.decode(raw.decode("utf-8"))
             if rb"\u" in raw:  # only such an escape can be a lone surrogate
                 json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")
         except RecursionError:
@@ -217,6 +212,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         raise ValueError("a key occurs twice")
     return result
+
+
+STRICT = json.JSONDecoder(parse_float=_exact, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
 
 
 def _first_line(error: ValueError) -> str:

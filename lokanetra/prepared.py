@@ -45,15 +45,20 @@ class FastModel(models.Model):
     @classmethod
     def build(cls, **values: Any) -> Self:
         """A new object, not yet in the database, with values for all its fields: an object or None for a relation."""
-        row = cls.__new__(cls)
+        row, columns = cls.__new__(cls), _columns(cls)
         row._state = ModelState()
         for name, value in values.items():
             if isinstance(value, models.Model):
                 row._state.fields_cache[name] = value
-                row.__dict__[f"{name}_id"] = value.pk
-            else:
-                row.__dict__[cls._meta.get_field(name).attname] = value  # type: ignore[union-attr]
+                value = value.pk
+            row.__dict__[columns.get(name, name)] = value
         return row
+
+
+@cache
+def _columns(model: type[models.Model]) -> dict[str, str]:
+    """Where an object keeps the value of a field, if not by its name."""
+    return {field.name: field.attname for field in model._meta.concrete_fields if field.is_relation}
 
 
 Row = TypeVar("Row", bound=FastModel)

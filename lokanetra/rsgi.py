@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from io import BytesIO
 from typing import Any
@@ -300,6 +300,7 @@ def _headers_of(headers: Any) -> dict[str, str]:
     return found
 
 
+@lru_cache(64)
 def _wsgi_name(header: str) -> str:
     return f"HTTP_{header.replace('_', '__').replace('-', '_').upper()}"
 

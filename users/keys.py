@@ -52,11 +52,10 @@ class BearerAuthentication(LoginAuthentication):
     of an account that is deactivated or a superuser, or sent to a call that is not for staff.
     """
 
-    def authenticate(self, request: Request) -> tuple[UserProfile, Token | None] | None:  # type: ignore[override]
-        words = (self.get_header(request) or b"").split()
-        if len(words) == 2 and words[0] == b"Bearer" and words[1].startswith(MARK.encode()):
-            return account_of(words[1].decode("latin-1"), request), None
-        return super().authenticate(request)
+    def accept(self, text: str, request: Request) -> tuple[UserProfile, Token | None]:
+        if text.startswith(MARK):
+            return account_of(text, request), None
+        return super().accept(text, request)
 
 
 def account_of(text: str, request: Request) -> UserProfile:

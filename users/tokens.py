@@ -42,11 +42,15 @@ class LoginAuthentication(JWTAuthentication):
     An endpoint whose service checks the account gets what the token says, without a query.
     """
 
-    def authenticate(self, request: Request) -> tuple[UserProfile, Token] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[UserProfile, Token | None] | None:  # type: ignore[override]
         header = self.get_header(request)
         if header is None or header.split(maxsplit=1)[:1] != [b"Bearer"]:
             return None
-        token = read(AccessToken, header[len(b"Bearer") :].strip().decode("latin-1"))
+        return self.accept(header[len(b"Bearer") :].strip().decode("latin-1"), request)
+
+    def accept(self, text: str, request: Request) -> tuple[UserProfile, Token | None]:
+        """Who calls with this text after `Bearer`. Raises TokenNotValid."""
+        token = read(AccessToken, text)
         return (user_from_token(token) if _authenticates_in_service(request) else account_of(token)), token
 
     def check(self, token: Token) -> None:

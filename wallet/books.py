@@ -38,7 +38,7 @@ def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | No
     balances = [value for wallet in wallets for value in _values_of(wallet)]
     ends = _ends(wallets)
     today = _bounds(wallets[0].day, timezone.get_default_timezone())
-    values = [*(_value_of(row, column) for column in COLUMNS), *today, *ends]
+    values = [*[_value_of(vars(row)[column]) for column in COLUMNS], *today, *ends]
     keys = [row.initiated_by_id, *key] if key else []
     if connection.vendor == "postgresql":
         statement = _one_statement(clock.sql, len(wallets), key is not None)
@@ -79,17 +79,21 @@ def next_time(wallets: Sequence[Wallet]) -> datetime:
 
 def _ends(wallets: Sequence[Wallet]) -> list[int]:
     """For `LAST`."""
-    return [wallets[0].pk, wallets[0].pk, wallets[-1].pk, wallets[-1].pk]
+    first, last = wallets[0].pk, wallets[-1].pk
+    return [first, first, last, last]
 
 
-def _value_of(row: Transaction, column: str) -> Any:
-    value = getattr(row, column)
+def _value_of(value: Any) -> Any:
     return to_paise(value) if isinstance(value, Decimal) else value
 
 
 def _values_of(wallet: Wallet) -> list[Any]:
-    day = connection.ops.adapt_datefield_value(wallet.day)
-    return [wallet.pk, day, wallet.count_day, *(to_paise(getattr(wallet, name)) for name in MONEY)]
+    return [wallet.pk, _date(wallet.day), wallet.count_day, *[to_paise(getattr(wallet, name)) for name in MONEY]]
+
+
+@lru_cache(4)
+def _date(day: date) -> Any:
+    return connection.ops.adapt_datefield_value(day)
 
 
 @lru_cache(4)

@@ -46,12 +46,14 @@ class Receipt:
     @property
     def sender(self) -> str | None:
         """Who paid, by username; None for the world outside."""
-        return self.transaction.sender.user.username if self.transaction.sender else None
+        sender = self.transaction.sender
+        return sender.user.username if sender else None
 
     @property
     def receiver(self) -> str | None:
         """The same of who received."""
-        return self.transaction.receiver.user.username if self.transaction.receiver else None
+        receiver = self.transaction.receiver
+        return receiver.user.username if receiver else None
 
 
 @dataclass(frozen=True)

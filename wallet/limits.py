@@ -72,8 +72,9 @@ def exceeded(wallet: Wallet, amount: Decimal, names: tuple[str, ...]) -> Limit |
 
 def limits_of(wallet: Wallet, names: tuple[str, ...] = NAMES) -> Iterator[Limit]:
     """The limits that the wallet has, of these names."""
+    tier = wallet.tier if wallet.tier_id else None
     for name in names:
-        most = getattr(wallet.tier, name) if wallet.tier_id else _from_settings(name)
+        most = getattr(tier, name) if tier else _from_settings(name)
         if most is not None:
             yield Limit(name, most, _used_of(wallet, name), _resets_at(wallet.day, name))
 

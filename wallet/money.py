@@ -58,7 +58,7 @@ def from_paise(paise: int | Decimal) -> Decimal:
 def to_paise(amount: Decimal) -> int:
     """Rupees in paise, as the database stores them. Raises ValidationError for fractions of a paisa or out of range."""
     paise = int(amount * PAISE) if -RUPEES_END < amount < RUPEES_END else None
-    if paise is None or from_paise(paise) != amount:
+    if paise is None or paise * PAISA != amount:
         raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
     return paise
 
