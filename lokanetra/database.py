@@ -1,5 +1,6 @@
 """What database errors mean: whether to try again, and whether the database is unavailable."""
 
+from functools import cache
 from typing import Any
 
 from django.db import Error, InterfaceError, OperationalError, connection
@@ -12,6 +13,12 @@ READ_ONLY, STATEMENT_GONE, PLAN_STALE = "25006", "26000", "0A000"
 SERVER_ENDS = ("57P01", "57P02", "57P03")
 # SQLite: another process is writing, or the file cannot be written. Everything else is a bug.
 SQLITE_AWAY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")
+
+
+@cache
+def is_postgresql() -> bool:
+    """Remembered, because the connection is found anew each time that it is asked."""
+    return connection.vendor == "postgresql"
 
 
 def sqlstate(fault: BaseException) -> str:

@@ -11,6 +11,7 @@ from rest_framework.decorators import action
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from lokanetra.database import is_postgresql
 from lokanetra.endpoints import Endpoints, endpoint
 from lokanetra.errors import ServerBusy
 
@@ -56,7 +57,7 @@ def _unready_reason() -> str | None:
     if not _migrated():
         return "The database has migrations to come: run manage.py migrate."
     with connection.cursor() as cursor:
-        cursor.execute("SHOW transaction_read_only" if connection.vendor == "postgresql" else "SELECT 'off'")
+        cursor.execute("SHOW transaction_read_only" if is_postgresql() else "SELECT 'off'")
         (read_only,) = cursor.fetchone()
     if read_only == "off":
         return None

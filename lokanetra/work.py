@@ -43,7 +43,7 @@ Lane = Callable[[Event, bool], bool | None]
 @contextmanager
 def claim(name: str) -> Iterator[bool]:
     """Whether no other worker on this database holds the name. If so, we hold it until we leave or die."""
-    with _lock_in_database(name) if connection.vendor == "postgresql" else _lock_beside_file(name) as claimed:
+    with _lock_in_database(name) if database.is_postgresql() else _lock_beside_file(name) as claimed:
         yield claimed
 
 

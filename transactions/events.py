@@ -14,6 +14,7 @@ from django.db.models import Exists, Max, OuterRef
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from lokanetra.database import is_postgresql
 from transactions.models import Delivery, Event, EventQuerySet, Outbox
 from users.serializers import UserSerializer
 from wallet.serializers import StaffHoldSerializer, StaffPaymentRequestSerializer, WalletSerializer
@@ -42,7 +43,7 @@ def number() -> None:
     """Turn what was committed until now into events, up to `BATCH`; the next call does the rest."""
     if not Outbox.objects.exists():
         return
-    if connection.vendor == "postgresql":
+    if is_postgresql():
         _run(f"SELECT pg_advisory_xact_lock({NUMBERING_LOCK}); {ON_POSTGRESQL}")
     else:
         with atomic():

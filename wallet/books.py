@@ -15,6 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from lokanetra import days
+from lokanetra.database import is_postgresql
 from lokanetra.prepared import Later, rows_of
 from transactions.models import Transaction
 from wallet.clock import clock
@@ -40,7 +41,7 @@ def write(row: Transaction, wallets: Sequence[Wallet], key: tuple[str, str] | No
     today = _bounds(wallets[0].day, timezone.get_default_timezone())
     values = [*[_value_of(vars(row)[column]) for column in COLUMNS], *today, *ends]
     keys = [row.initiated_by_id, *key] if key else []
-    if connection.vendor == "postgresql":
+    if is_postgresql():
         statement = _one_statement(clock.sql, len(wallets), key is not None)
         Later(statement, [*balances, *values, *keys], partial(_finish, row))
         return
@@ -63,7 +64,7 @@ def release_expired_holds(wallet: Wallet) -> dict[int, Decimal]:
         UPDATE wallet_hold SET status = 'EXPIRED', closed_at = expires_at
         WHERE payer_id = %s AND status = 'OPEN' AND expires_at <= {} RETURNING id, amount - captured
     """
-    if connection.vendor == "postgresql":
+    if is_postgresql():
         released = rows_of(statement.format(clock.sql), [wallet.pk])
     else:
         released = rows_of(statement.format("%s"), [wallet.pk, _moment(timezone.now())])
@@ -72,7 +73,7 @@ def release_expired_holds(wallet: Wallet) -> dict[int, Decimal]:
 
 def next_time(wallets: Sequence[Wallet]) -> datetime:
     """The time that a row of these locked wallets has if it is written now."""
-    if connection.vendor == "postgresql":
+    if is_postgresql():
         return rows_of(f"SELECT {ON_POSTGRESQL.format(clock.sql)}", _ends(wallets))[0][0]
     return _time_of(rows_of(f"SELECT {ON_SQLITE}", [_moment(timezone.now()), *_ends(wallets)])[0][0])
 

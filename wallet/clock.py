@@ -4,10 +4,10 @@ server's."""
 from contextvars import ContextVar
 from datetime import date, datetime, timedelta
 
-from django.db import connection
 from django.utils import timezone
 
 from lokanetra import days
+from lokanetra.database import is_postgresql
 from lokanetra.prepared import rows_of
 
 
@@ -27,7 +27,7 @@ class Clock:
 
     def now(self) -> datetime:
         """The time, read from the database."""
-        return rows_of(f"SELECT {self.sql}", [])[0][0] if connection.vendor == "postgresql" else timezone.now()
+        return rows_of(f"SELECT {self.sql}", [])[0][0] if is_postgresql() else timezone.now()
 
     def doubt(self) -> None:
         """Called when this request's estimate was wrong."""

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connection
 
 from lokanetra import days
+from lokanetra.database import is_postgresql
 from wallet.money import from_paise, show
 
 Found = list[dict[str, Any]]
@@ -152,7 +153,7 @@ def calendar(today: date) -> tuple[dict[str, Any], dict[str, str]]:
     for number, day in enumerate(_until(month, days.next_month(month))):
         values |= {f"day{number}": day.isoformat(), f"start{number}": moment(days.start_of(day))}
     given = ", ".join(f"(%(day{number})s, %(start{number})s)" for number in range(len(values) // 2))
-    types = ("date", "timestamptz") if connection.vendor == "postgresql" else ("text", "text")
+    types = ("date", "timestamptz") if is_postgresql() else ("text", "text")
     return values, {"days": given, "date": types[0], "time": types[1]}
 
 

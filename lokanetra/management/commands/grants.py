@@ -8,6 +8,7 @@ from django.db import ProgrammingError, connection
 from django.db.transaction import atomic
 
 from lokanetra.checks import CONTROLS_LEDGER
+from lokanetra.database import is_postgresql
 from lokanetra.postgresql.base import LIMITS
 
 # By what happens to the rows. Each table must be listed exactly once.
@@ -128,7 +129,7 @@ class Command(BaseCommand):
             self.stdout.write("".join(f"{line};\n" for line in ["BEGIN", *statements(role), *limits(role), "COMMIT"]))
 
     def _check(self, role: str) -> None:
-        if connection.vendor != "postgresql":
+        if not is_postgresql():
             raise CommandError("SQLite has no roles: this is for PostgreSQL.")
         if not _query("SELECT to_regclass('django_migrations')")[0][0]:
             raise CommandError("There are no tables yet: run manage.py migrate.")

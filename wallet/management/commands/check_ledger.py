@@ -20,6 +20,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from lokanetra import days
+from lokanetra.database import is_postgresql
 from lokanetra.plurals import how_many, verb
 from lokanetra.replica import Reader
 from transactions.models import CREDIT, DEBIT, Transaction
@@ -106,7 +107,7 @@ def snapshot() -> Iterator[None]:
     if connection.in_atomic_block:
         yield
         return
-    postgresql = connection.vendor == "postgresql"
+    postgresql = is_postgresql()
     with connection.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if postgresql else "BEGIN")
         try:
