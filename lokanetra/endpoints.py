@@ -100,11 +100,11 @@ class Contract:
     # The service reads the account in the query that locks its wallet; until then the token is trusted.
     account_checked_in_service: bool = False
 
-    @property
+    @cached_property
     def is_public(self) -> bool:
         return self.allow is AllowAny
 
-    @property
+    @cached_property
     def is_for_staff(self) -> bool:
         return getattr(self.allow, "for_staff", False)
 
@@ -148,7 +148,7 @@ class Contract:
         serializer = self._partial_input if request.method == "PATCH" and not self.full_body else self._input
         given = body_of(request)
         refuse_unknown(given, serializer.fields.fields)
-        return serializer.run_validation(given)
+        return serializer.to_internal_value(given)  # without validators of the whole, of which there are none
 
     def _query_arguments(self, parameters: QueryDict) -> dict[str, Any]:
         if self.query is None or not (parameters or self._validates_empty):
@@ -247,6 +247,11 @@ class ConsoleSession(SessionAuthentication):
         super().enforce_csrf(request._request)  # type: ignore[arg-type]
 
 
+@cache
+def _authenticators(kinds: tuple[type[BaseAuthentication], ...], is_for_staff: bool) -> list[BaseAuthentication]:
+    return [shared_instance(kind) for kind in (*kinds, *([ConsoleSession] if is_for_staff else []))]
+
+
 ROUTED = ("list", "create", "retrieve", "update", "partial_update", "destroy")
 
 
@@ -280,8 +285,7 @@ class Endpoints(ViewSet):
     def get_authenticators(self) -> list[BaseAuthentication]:
         if self.contract is None or self.contract.is_public:
             return []  # an expired token must not prevent a new login
-        kinds = [*self.authentication_classes, *([ConsoleSession] if self.contract.is_for_staff else [])]
-        return [shared_instance(kind) for kind in kinds]
+        return _authenticators(tuple(self.authentication_classes), self.contract.is_for_staff)
 
     def get_content_negotiator(self) -> AlwaysJSON:
         return shared_instance(AlwaysJSON)

@@ -18,6 +18,7 @@ class PhoneField(Text):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(rule=None, trim_whitespace=False, **kwargs)
+        self.validators = []  # of what was parsed they would refuse nothing
 
     def to_internal_value(self, data: Any) -> str:
         return phones.parse(super().to_internal_value(data))
@@ -34,6 +35,7 @@ class CodeField(Text):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(rule=None, trim_whitespace=False, **kwargs)
+        self.validators = []  # of six digits they would refuse nothing
 
     def to_internal_value(self, data: Any) -> str:
         code = super().to_internal_value(data)

@@ -93,7 +93,7 @@ class MoneyField(models.DecimalField):
         return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
 
     def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
-        return None if value is None else from_paise(value)
+        return None if value is None else value * PAISA
 
     def get_prep_value(self, value: Any) -> Any:
         value = models.Field.get_prep_value(self, value)

@@ -2,8 +2,10 @@
 
 import pytest
 from rest_framework.decorators import action
+from rest_framework.serializers import Serializer
 
 from lokanetra.endpoints import Endpoints, endpoint
+from lokanetra.tests.test_access import routes
 
 
 def method(self, request, **arguments):
@@ -46,3 +48,12 @@ def test_an_inherited_contract_is_enough():
 
     class Below(Above):
         pass
+
+
+def test_no_body_is_validated_as_a_whole():
+    """A contract reads its fields alone."""
+    taken = {handler.contract.takes for _, _, handler in routes() if hasattr(handler, "contract")} - {None}
+    assert len(taken) > 10
+    for kind in taken:
+        assert (kind.validate, kind.run_validation) == (Serializer.validate, Serializer.run_validation), kind
+        assert kind().validators == [], kind
