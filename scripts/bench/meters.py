@@ -14,7 +14,6 @@ LAYERS = [
     ("routing", 2, "lokanetra.rsgi:Handler.resolve_request"),
     ("log line", 2, "logging:Logger.info"),
     ("host and slash", 2, "lokanetra.middleware:SlashMiddleware.process_request"),
-    ("security headers", 2, "django.middleware.security:SecurityMiddleware.process_response"),
     ("DRF's dispatch", 2, "rest_framework.views:APIView.dispatch"),
     ("request object of DRF", 3, "rest_framework.viewsets:ViewSetMixin.initialize_request"),
     ("token, and its account", 3, "rest_framework.views:APIView.perform_authentication"),
