@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -58,9 +59,14 @@ def running(tmp_path: Path) -> Iterator[Running]:
     }
     output = tmp_path / "output"
     with output.open("w") as file:
-        command = ["bash", "scripts/run.sh"]
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=file, stderr=file, start_new_session=True
+            ["bash", "scripts/run.sh"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored in a suite in the background
         )
     server = Running(process, output, f"http://127.0.0.1:{port}")
     try:
