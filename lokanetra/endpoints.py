@@ -247,11 +247,6 @@ class ConsoleSession(SessionAuthentication):
         super().enforce_csrf(request._request)  # type: ignore[arg-type]
 
 
-@cache
-def _authenticators(kinds: tuple[type[BaseAuthentication], ...], is_for_staff: bool) -> list[BaseAuthentication]:
-    return [shared_instance(kind) for kind in (*kinds, *([ConsoleSession] if is_for_staff else []))]
-
-
 ROUTED = ("list", "create", "retrieve", "update", "partial_update", "destroy")
 
 
@@ -285,7 +280,8 @@ class Endpoints(ViewSet):
     def get_authenticators(self) -> list[BaseAuthentication]:
         if self.contract is None or self.contract.is_public:
             return []  # an expired token must not prevent a new login
-        return _authenticators(tuple(self.authentication_classes), self.contract.is_for_staff)
+        kinds = [*self.authentication_classes, *([ConsoleSession] if self.contract.is_for_staff else [])]
+        return [shared_instance(kind) for kind in kinds]
 
     def get_content_negotiator(self) -> AlwaysJSON:
         return shared_instance(AlwaysJSON)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
-from django.core.validators import ProhibitNullCharactersValidator
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework import exceptions, serializers
@@ -16,7 +15,6 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from lokanetra import days, texts
 
@@ -107,9 +105,6 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-REFUSED_BY_RULES = (ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
-
-
 class Text(serializers.CharField):
     """A JSON string, without conversion from other types; one line of visible characters, unless another `rule`, or
     None, is given."""
@@ -117,8 +112,6 @@ class Text(serializers.CharField):
     def __init__(self, *, rule: Callable[[str], None] | None = texts.one_line, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rule = rule
-        if rule:  # it refuses what these would, which look at each character
-            self.validators = [check for check in self.validators if not isinstance(check, REFUSED_BY_RULES)]
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

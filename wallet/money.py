@@ -58,7 +58,7 @@ def from_paise(paise: int | Decimal) -> Decimal:
 def to_paise(amount: Decimal) -> int:
     """Rupees in paise, as the database stores them. Raises ValidationError for fractions of a paisa or out of range."""
     paise = int(amount * PAISE) if -RUPEES_END < amount < RUPEES_END else None
-    if paise is None or paise * PAISA != amount:
+    if paise is None or from_paise(paise) != amount:
         raise ValidationError(f"{amount} is no amount in whole paise.", code="invalid")
     return paise
 
@@ -93,7 +93,7 @@ class MoneyField(models.DecimalField):
         return f"typeof({connection.ops.quote_name(self.column)}) IN ('integer', 'null')"
 
     def from_db_value(self, value: int | Decimal | None, expression: Any, connection: Any) -> Decimal | None:
-        return None if value is None else value * PAISA
+        return None if value is None else from_paise(value)
 
     def get_prep_value(self, value: Any) -> Any:
         value = models.Field.get_prep_value(self, value)
